@@ -1,0 +1,203 @@
+//! The loop: a line in, its answer out, one after the other, until git-lfs says so or is gone.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::message::{self, Event, Request};
+use super::parent;
+use crate::cancel::Cancel;
+use crate::error::{Error, Kind, Result};
+use crate::git::{Operation, Version};
+use crate::model::Oid;
+use crate::model::limits::{CANCEL_PATIENCE, LINE_MAX_BYTES, PROGRESS_PER_SECOND_MAX};
+use crate::transfer::{Meter, Session, Transfer};
+
+/// git-lfs reads a step into a signed integer that may have 32 bits.
+const STEP_MAX_BYTES: u64 = i32::MAX as u64;
+
+/// What one agent is started with.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// Where git-lfs runs it.
+    pub folder: PathBuf,
+    /// The store, where the command line names it.
+    pub store: Option<String>,
+    /// Raised from outside when a signal says so.
+    pub cancel: Cancel,
+}
+
+/// The output, shared with the progress of the transfer that runs.
+type Output = Arc<Mutex<dyn Write + Send>>;
+
+/// Answers git-lfs until it terminates or closes its end.
+pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
+    let lines = read_lines(input, serving.cancel.clone());
+    let mut agent = Agent {
+        output: Arc::new(Mutex::new(output)),
+        session: Session {
+            operation: Operation::Download,
+            remote: "origin".into(),
+            store: serving.store.clone(),
+        },
+        serving,
+        transfer: None,
+    };
+    while let Ok(line) = lines.recv() {
+        match Event::parse(&line) {
+            Event::Init { operation, remote } => agent.init(operation, remote),
+            Event::Transfer(request) => agent.answer(&request),
+            Event::Terminate => return,
+            Event::Unknown => tracing::warn!(bytes = line.len(), "a line that needs no answer"),
+        }
+        if agent.serving.cancel.is_raised() {
+            return;
+        }
+    }
+}
+
+/// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs.
+fn read_lines(input: impl Read + Send + 'static, cancel: Cancel) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        forward_lines(BufReader::new(input), &sender);
+        // Lines that were read before are still answered as far as that goes without transfers.
+        cancel.raise();
+    });
+    receiver
+}
+
+fn forward_lines(mut input: impl BufRead, lines: &Sender<Vec<u8>>) {
+    loop {
+        let mut line = Vec::new();
+        match input.by_ref().take(LINE_MAX_BYTES as u64).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let is_last = matches!(Event::parse(&line), Event::Terminate);
+        if lines.send(line).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+struct Agent {
+    serving: Serving,
+    session: Session,
+    output: Output,
+    transfer: Option<Transfer>,
+}
+
+impl Agent {
+    fn init(&mut self, operation: Operation, remote: String) {
+        if operation == Operation::Download && parent::is_prune() {
+            let error = Error::PruneRefused;
+            self.write(&message::not_ready(error.kind().entry().code, &error.report()));
+            return;
+        }
+        self.session = Session { operation, remote, ..self.session.clone() };
+        self.write(&message::ready());
+    }
+
+    /// Answers one request with exactly one `complete`, whatever happens.
+    fn answer(&mut self, request: &Request) {
+        // Opens the gate for the other workers, before anything can fail.
+        self.write(&message::progress(&request.oid, 1, 1));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(request)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(Error::Internal(panic_text(&*panic))));
+        let answer = outcome.map(|path| message::complete(&request.oid, path.as_deref()));
+        let answer = answer.unwrap_or_else(|error| {
+            let report = error.report();
+            tracing::error!(oid = request.oid, report, "failed");
+            message::failed(&request.oid, error.kind().entry().code, &report)
+        });
+        self.write(&answer);
+    }
+
+    fn perform(&mut self, request: &Request) -> Result<Option<String>> {
+        if self.serving.cancel.is_raised() {
+            return Err(Error::Cancelled);
+        }
+        let oid = Oid::parse(&request.oid).map_err(|error| Error::Usage(error.to_string()))?;
+        let version = Version { oid, size: request.size };
+        let meter = Meter::start(request.size, self.reporter(request));
+        let transfer = self.transfer()?;
+        match &request.path {
+            Some(path) => transfer.upload(version, path, &meter).map(|_| None),
+            None => transfer.download(version, &meter).map(|path| Some(path_text(&path))),
+        }
+    }
+
+    fn transfer(&mut self) -> Result<&Transfer> {
+        if let Some(ref transfer) = self.transfer {
+            return Ok(transfer);
+        }
+        let transfer = Transfer::open(&self.serving.folder, &self.session, &self.serving.cancel)?;
+        clean_up_when_cancelled(self.serving.cancel.clone(), transfer.workspace().to_path_buf());
+        Ok(self.transfer.insert(transfer))
+    }
+
+    /// Returns what turns the progress of a transfer into lines: not too many, none with too large a step, and
+    /// always one for the last byte.
+    fn reporter(&self, request: &Request) -> Box<dyn Fn(u64) + Send + Sync> {
+        let (oid, size) = (request.oid.clone(), request.size);
+        let (output, cancel) = (Arc::clone(&self.output), self.serving.cancel.clone());
+        let pause = Duration::from_secs(1) / PROGRESS_PER_SECOND_MAX;
+        // The first byte has been reported.
+        let state = Mutex::new((1, Instant::now()));
+        Box::new(move |done| {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if done < size && state.1.elapsed() < pause {
+                return;
+            }
+            while done > state.0 {
+                let step = (done - state.0).min(STEP_MAX_BYTES);
+                *state = (state.0 + step, Instant::now());
+                write_line(&output, &cancel, &message::progress(&oid, state.0, step));
+            }
+        })
+    }
+
+    fn write(&self, line: &Value) {
+        write_line(&self.output, &self.serving.cancel, line);
+    }
+}
+
+fn write_line(output: &Output, cancel: &Cancel, line: &Value) {
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = output.write_all(format!("{line}\n").as_bytes()).and_then(|()| output.flush());
+    if let Err(error) = written {
+        // Nobody listens any more: the same as a closed input.
+        tracing::info!(%error, "git-lfs is gone");
+        cancel.raise();
+    }
+}
+
+/// Ends the process when a cancelled transfer does not end by itself, and leaves no temporary file.
+fn clean_up_when_cancelled(cancel: Cancel, workspace: PathBuf) {
+    std::thread::spawn(move || {
+        while !cancel.is_raised() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(CANCEL_PATIENCE);
+        // The transfer waits for something that cannot be interrupted. Nothing is half published: a copy shows
+        // only when it is whole.
+        let _ = std::fs::remove_dir_all(workspace);
+        std::process::exit(i32::from(Kind::Cancelled.entry().exit));
+    });
+}
+
+/// Returns a path as JSON can carry it; git-lfs mangles others in the same way.
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into())
+}

@@ -1,0 +1,107 @@
+//! The edge towards people: commands, their arguments and what they print.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+
+mod init;
+mod install;
+mod trust;
+
+/// Git LFS storage in your own bucket, as references and deltas.
+#[derive(Debug, Parser)]
+#[command(name = "lfs-delta", version, max_term_width = 100)]
+#[command(
+    after_help = "Once per machine: lfs-delta install\nOnce per repository: lfs-delta init s3://bucket/prefix\n\
+                        Then git push, git pull and git clone do the rest."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Register lfs-delta with git-lfs, once per machine
+    #[command(after_help = "Examples:\n  lfs-delta install\n  lfs-delta install --trust s3.example.com\n  \
+                            sudo lfs-delta install --system")]
+    Install {
+        /// Which git config is meant.
+        #[command(flatten)]
+        scope: install::Scope,
+        /// Trust an S3 endpoint that repositories ask for; can be given several times
+        #[arg(long, value_name = "HOST")]
+        trust: Vec<String>,
+    },
+    /// Undo what install did, and nothing else
+    #[command(after_help = "Examples:\n  lfs-delta uninstall\n  sudo lfs-delta uninstall --system")]
+    Uninstall {
+        /// Which git config is meant.
+        #[command(flatten)]
+        scope: install::Scope,
+    },
+    /// Point this repository at a store, and make the store if it is new
+    #[command(after_help = "Examples:\n  lfs-delta init s3://bucket/game?region=eu-west-1\n  \
+                            lfs-delta init 's3://bucket/game?endpoint=https://s3.example.com'\n  \
+                            lfs-delta init /mnt/share/game")]
+    Init {
+        /// s3://bucket/prefix[?region=…&endpoint=…&path-style=…], or a directory (relative to the repository)
+        #[arg(value_name = "STORE")]
+        store: String,
+    },
+    /// Trust an S3 endpoint that repositories ask for
+    #[command(after_help = "Examples:\n  lfs-delta trust s3.example.com\n  lfs-delta trust 127.0.0.1")]
+    Trust {
+        /// The host name, as the error message names it
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+    /// Serve git-lfs as its custom transfer agent
+    #[command(hide = true)]
+    Agent {
+        /// The store to use, whatever lfs.url says
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
+    },
+}
+
+/// Where a command runs, and where it prints.
+pub struct Context<'a> {
+    /// The working directory.
+    pub folder: PathBuf,
+    /// What people read.
+    pub output: &'a mut dyn Write,
+    /// Raised by a signal.
+    pub cancel: Cancel,
+}
+
+impl Context<'_> {
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.output, "{line}").map_err(|source| Error::disk("print", source))
+    }
+
+    fn git(&self) -> crate::git::Git {
+        let patience = std::time::Duration::from_secs(60);
+        crate::git::Git::new(self.folder.clone(), patience, self.cancel.clone())
+    }
+}
+
+/// Runs a command that is not the agent.
+///
+/// # Errors
+/// Those of the command.
+pub fn run(command: Command, context: &mut Context<'_>) -> Result<()> {
+    match command {
+        Command::Install { scope, trust } => install::install(scope, &trust, context),
+        Command::Uninstall { scope } => install::uninstall(scope, context),
+        Command::Init { store } => init::init(&store, context),
+        Command::Trust { host } => trust::trust(&host, context),
+        Command::Agent { .. } => Err(Error::Internal("the agent is no command for people".into())),
+    }
+}

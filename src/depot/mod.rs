@@ -1,0 +1,502 @@
+//! The typed view of a store: objects, their copies, and when a copy may be relied upon.
+//!
+//! The rules named R1–R7 are those of `docs/protocol.md`. In short: a name is used once; a base is settled
+//! before a delta on it is stored and looked at once more afterwards; "already stored" looks at the whole chain.
+//!
+//! What surprises: what the machine remembers (`memory`) only ever saves requests. That a copy is *there* is
+//! looked at each time, because buckets get wiped and restored.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use crate::codec::{self, Header};
+use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES};
+use crate::model::{Chain, CopyId, CopyName, Entry, Key, KeyPrefix, Link, Nonce, Oid, StoredCopy};
+use crate::store::{self, Body, Listed, Verb, Visit, WriteStore, get_bytes, put_bytes};
+
+mod listings;
+mod memory;
+
+pub use listings::Folder;
+use listings::Listings;
+use memory::Memory;
+
+/// The format that this program reads and writes.
+pub const FORMAT: u64 = 1;
+
+/// Longest `lfs-delta.json` that is read.
+const MANIFEST_MAX_BYTES: u64 = 64 * 1024;
+
+/// What working with a store's objects can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// There is a bucket or directory, but no store in it.
+    #[error("there is no lfs-delta store in {store}")]
+    NoStore {
+        /// Where it was looked for.
+        store: String,
+    },
+    /// The store was made or marked by a later version.
+    #[error("the store {store} needs a later version of lfs-delta ({what})")]
+    TooNew {
+        /// Which store.
+        store: String,
+        /// Its format or the feature it needs.
+        what: String,
+    },
+    /// `lfs-delta.json` is not what it should be.
+    #[error("{key} of {store} is damaged")]
+    Manifest {
+        /// Which store.
+        store: String,
+        /// The file.
+        key: Key,
+    },
+    /// A copy is not what its name says.
+    #[error("{key} is damaged: {reason}")]
+    Damaged {
+        /// The copy.
+        key: Key,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The randomness of the system failed.
+    #[error("the system gives no random numbers: {0}")]
+    Random(String),
+}
+
+/// The outcome of working with a store's objects.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a base turned out to be after a delta on it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// There, and not condemned: the delta may be relied upon.
+    Settled,
+    /// Condemned or gone: the delta is not relied upon by us.
+    Condemned,
+}
+
+/// A copy that may serve as base: it is settled, and what reading it costs is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The copy and all below it.
+    pub chain: Chain,
+}
+
+impl Settled {
+    /// Returns which copy it is.
+    pub fn id(&self) -> CopyId {
+        // A chain is never empty: both makers put the copy itself first.
+        self.chain.links[0].id
+    }
+}
+
+/// Objects and copies of one store.
+pub struct Depot {
+    store: Box<dyn WriteStore>,
+    listings: Listings,
+    memory: Memory,
+    opened: OnceLock<()>,
+    writable: OnceLock<()>,
+}
+
+impl Depot {
+    /// Wraps a store. `shared` is a folder of this machine that all its processes keep what they saw in; without
+    /// one nothing is remembered.
+    pub fn new(store: Box<dyn WriteStore>, shared: Option<PathBuf>) -> Self {
+        Self {
+            listings: Listings::new(shared.clone()),
+            memory: Memory::new(shared),
+            store,
+            opened: OnceLock::new(),
+            writable: OnceLock::new(),
+        }
+    }
+
+    /// Names the store in messages.
+    pub fn name(&self) -> String {
+        self.store.name()
+    }
+
+    /// Checks once per process that there is a store, of a format that this program may read.
+    ///
+    /// # Errors
+    /// `NoStore`, `TooNew`.
+    pub fn open(&self) -> Result<()> {
+        if self.opened.get().is_some() {
+            return Ok(());
+        }
+        let about = self.about()?;
+        if !about.exists {
+            return Err(Error::NoStore { store: self.name() });
+        }
+        if let Some(feature) = about.needs_to_read.first() {
+            return Err(self.too_new(feature));
+        }
+        if let Some(feature) = about.needs_to_write.into_iter().next() {
+            // Only writing stops, and only when something is to be written.
+            tracing::info!(feature, "this store can only be read");
+        } else {
+            self.writable.get_or_init(|| ());
+        }
+        self.opened.get_or_init(|| ());
+        Ok(())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        self.open()?;
+        match self.writable.get() {
+            Some(()) => Ok(()),
+            None => Err(self.too_new("a feature that must be known for writing")),
+        }
+    }
+
+    fn too_new(&self, what: &str) -> Error {
+        Error::TooNew { store: self.name(), what: what.to_owned() }
+    }
+
+    fn about(&self) -> Result<About> {
+        let mut about = About::default();
+        let mut visit = |listed: Listed| {
+            about.add(&listed.key);
+            Visit::Continue
+        };
+        self.store.list(&KeyPrefix::about(), &mut visit)?;
+        Ok(about)
+    }
+
+    /// Makes the store, or checks the one that is there: writes, reads and lists in it, `lfs-delta.json` last.
+    ///
+    /// Returns whether it was made.
+    ///
+    /// # Errors
+    /// `TooNew`, `Manifest`, and what the store says.
+    pub fn create(&self) -> Result<bool> {
+        let exists = self.about()?.exists;
+        if exists {
+            self.check_manifest()?;
+            self.check_writable()?;
+        }
+        self.probe()?;
+        if !exists {
+            match put_bytes(&*self.store, &Key::manifest(), manifest().as_bytes()) {
+                // Somebody else made the same store meanwhile.
+                Ok(()) | Err(store::Error::AlreadyExists { .. }) => self.check_manifest()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(!exists)
+    }
+
+    fn check_manifest(&self) -> Result<()> {
+        let damaged = || Error::Manifest { store: self.name(), key: Key::manifest() };
+        let text = get_bytes(&*self.store, &Key::manifest(), MANIFEST_MAX_BYTES)?;
+        let fields: serde_json::Value = serde_json::from_slice(&text).map_err(|_| damaged())?;
+        match fields.get("format").and_then(serde_json::Value::as_u64).ok_or_else(damaged)? {
+            FORMAT => Ok(()),
+            format => Err(self.too_new(&format!("format {format}"))),
+        }
+    }
+
+    fn probe(&self) -> Result<()> {
+        let key = Key::probe(&self.nonce()?);
+        let wrong = |reason: &str| store::Error::Unavailable {
+            verb: Verb::Get,
+            key: key.to_string(),
+            reason: reason.to_owned(),
+        };
+        put_bytes(&*self.store, &key, key.as_str().as_bytes())?;
+        if get_bytes(&*self.store, &key, 1024)? != key.as_str().as_bytes() {
+            return Err(wrong("the store returned other bytes than it was given").into());
+        }
+        let mut seen = false;
+        let mut visit = |listed: Listed| {
+            seen |= listed.key == key.as_str();
+            Visit::Continue
+        };
+        self.store.list(&KeyPrefix::of(&key), &mut visit)?;
+        if !seen {
+            return Err(wrong("the store does not list what it was given").into());
+        }
+        Ok(())
+    }
+
+    /// Records once that a repository pushes here, so that a later release knows whom to ask what is needed.
+    ///
+    /// `remote_url` must carry no password.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn register(&self, remote_url: &str) -> Result<()> {
+        let key = Key::repository(remote_url);
+        if self.memory.knows_repository(&key) {
+            return Ok(());
+        }
+        self.check_writable()?;
+        let mut seen = false;
+        self.store.list(&KeyPrefix::of(&key), &mut |_| {
+            seen = true;
+            Visit::Stop
+        })?;
+        if !seen {
+            match put_bytes(&*self.store, &key, remote_url.as_bytes()) {
+                Ok(()) | Err(store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.memory.remember_repository(&key);
+        Ok(())
+    }
+
+    /// Lists the copies of an object, asking the store.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn look(&self, oid: &Oid) -> Result<Folder> {
+        self.open()?;
+        Ok(self.listings.look_now(&*self.store, oid)?)
+    }
+
+    /// Lists the copies of an object, perhaps from a listing that is a minute old and shared with others.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn look_recently(&self, oid: &Oid) -> Result<Folder> {
+        self.open()?;
+        let known = self.memory.get(oid).is_some();
+        Ok(self.listings.look_recently(&*self.store, oid, known)?)
+    }
+
+    /// Finds a copy that "already stored" may rely on (R5): not condemned, on a base that is not condemned, with
+    /// its whole chain present.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn find_reliable(&self, oid: &Oid) -> Result<Option<StoredCopy>> {
+        let folder = self.look_recently(oid)?;
+        for copy in folder.uncondemned() {
+            if self.is_whole(copy)? && self.is_settled(copy, folder.seen())? {
+                return Ok(Some(*copy));
+            }
+            tracing::warn!(key = %Key::copy(&copy.name), "a copy that cannot be relied upon is passed over");
+        }
+        Ok(None)
+    }
+
+    /// Returns whether every copy of a chain is there.
+    fn is_whole(&self, copy: &StoredCopy) -> Result<bool> {
+        let mut seen = HashSet::from([copy.name.id]);
+        let mut next = copy.name.base();
+        while let Some(base) = next {
+            if seen.len() > CHAIN_DEPTH_MAX || !seen.insert(base) {
+                return Ok(false);
+            }
+            let Some(found) = self.look_recently(&base.oid)?.find(&base) else { return Ok(false) };
+            next = found.name.base();
+        }
+        Ok(true)
+    }
+
+    /// Returns whether the rely rule holds or once held: the copy was seen, then no tombstone of its base.
+    fn is_settled(&self, copy: &StoredCopy, seen: SystemTime) -> Result<bool> {
+        let Some(base) = copy.name.base() else { return Ok(true) };
+        if self.memory.get(&copy.name.id.oid).is_some_and(|settled| settled.id() == copy.name.id) {
+            return Ok(true);
+        }
+        let folder = self.listings.look_after(&*self.store, &base.oid, seen)?;
+        Ok(stands(&folder, &base) == Base::Settled)
+    }
+
+    /// Looks at a base after a delta on it was seen or stored (R4c).
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn base_of(&self, base: &CopyId) -> Result<Base> {
+        Ok(stands(&self.look(&base.oid)?, base))
+    }
+
+    /// Finds a copy of an object that a delta may be built on (R4a), with what reading it costs.
+    ///
+    /// No request where the machine remembers one; else a listing of its folder, one of its base's, and
+    /// the first bytes of the copy.
+    ///
+    /// # Errors
+    /// What the store says. A copy whose header is damaged is passed over.
+    pub fn find_base(&self, oid: &Oid, object_size: u64) -> Result<Option<Settled>> {
+        if let Some(settled) = self.memory.get(oid) {
+            return Ok(Some(settled));
+        }
+        let folder = self.look(oid)?;
+        for copy in folder.uncondemned() {
+            if !self.is_settled(copy, folder.seen())? {
+                continue;
+            }
+            match self.chain_of(copy, object_size) {
+                Ok(chain) => {
+                    let settled = Settled { chain };
+                    self.memory.remember(oid, &settled);
+                    return Ok(Some(settled));
+                }
+                Err(error @ Error::Damaged { .. }) => tracing::warn!(%error, "no base"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns whether this machine knows a settled copy of an object.
+    pub fn remembers(&self, oid: &Oid) -> bool {
+        self.memory.get(oid).is_some()
+    }
+
+    /// Forgets that a copy can be built on.
+    pub fn distrust(&self, id: &CopyId) {
+        self.memory.forget(&id.oid);
+    }
+
+    fn chain_of(&self, copy: &StoredCopy, object_size: u64) -> Result<Chain> {
+        let own = |written_size| Link {
+            id: copy.name.id,
+            codec: copy.name.codec(),
+            object_size,
+            stored_size: copy.size,
+            written_size,
+        };
+        if copy.name.codec().is_none() {
+            return Ok(Chain { links: vec![own(object_size)] });
+        }
+        let header = self.header(&copy.name)?;
+        let mut links = vec![own(header.written_size)];
+        links.extend(header.chain.links);
+        Ok(Chain { links })
+    }
+
+    /// Reads the header of a copy that has one.
+    fn header(&self, name: &CopyName) -> Result<Header> {
+        let key = Key::copy(name);
+        let bytes = get_bytes(&*self.store, &key, HEADER_MAX_BYTES as u64)?;
+        let header = Header::read(&mut &bytes[..]).map_err(|error| damaged(&key, &error))?;
+        check_header(name, &header)?;
+        Ok(header)
+    }
+
+    /// Opens a copy for reading; of one with a codec the header is read and checked first.
+    ///
+    /// # Errors
+    /// `Damaged` when the header is not that of this copy; what the store says.
+    pub fn read(&self, name: &CopyName) -> Result<Reading> {
+        self.open()?;
+        let key = Key::copy(name);
+        let mut payload = self.store.get(&key, None)?;
+        if name.codec().is_none() {
+            return Ok(Reading { header: None, payload });
+        }
+        let header = Header::read(&mut *payload).map_err(|error| match error {
+            codec::Error::Io(source) => Error::Store(store::Error::from_read(&key, source)),
+            other => damaged(&key, &other),
+        })?;
+        check_header(name, &header)?;
+        Ok(Reading { header: Some(header), payload })
+    }
+
+    /// Returns a nonce that nobody has used.
+    ///
+    /// # Errors
+    /// `Random`.
+    pub fn nonce(&self) -> Result<Nonce> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| Error::Random(error.to_string()))?;
+        Ok(Nonce::from_bytes(bytes))
+    }
+
+    /// Stores a copy under a name that was never used (R1): one PUT, one commit.
+    ///
+    /// # Errors
+    /// What the store says. A name whose outcome is unknown is given up.
+    pub fn publish(&self, name: &CopyName, body: &Body<'_>) -> Result<StoredCopy> {
+        self.check_writable()?;
+        self.store.put(&Key::copy(name), body)?;
+        let copy = StoredCopy { name: *name, size: body.source.size() };
+        self.listings.add(&copy);
+        Ok(copy)
+    }
+
+    /// Remembers on this machine that a copy is settled, and what reading it costs.
+    pub fn remember(&self, chain: Chain) {
+        if let Some(link) = chain.links.first() {
+            let oid = link.id.oid;
+            self.memory.remember(&oid, &Settled { chain });
+        }
+    }
+}
+
+fn stands(folder: &Folder, base: &CopyId) -> Base {
+    if folder.find(base).is_some() && !folder.is_condemned(base) { Base::Settled } else { Base::Condemned }
+}
+
+/// A copy that is being read.
+pub struct Reading {
+    /// Its header, where it has one.
+    pub header: Option<Header>,
+    /// What follows.
+    pub payload: Box<dyn std::io::Read + Send>,
+}
+
+fn check_header(name: &CopyName, header: &Header) -> Result<()> {
+    let base = header.chain.links.first().map(|link| link.id);
+    let chain_names_codecs = (0..header.chain.depth()).all(|index| header.chain.name(index).is_some());
+    if header.id != name.id || base != name.base() || !chain_names_codecs {
+        let reason = "its header belongs to another copy".into();
+        return Err(Error::Damaged { key: Key::copy(name), reason });
+    }
+    Ok(())
+}
+
+fn damaged(key: &Key, error: &codec::Error) -> Error {
+    Error::Damaged { key: key.clone(), reason: error.to_string() }
+}
+
+/// The content of `lfs-delta.json`: the same bytes whoever makes the store.
+fn manifest() -> String {
+    let about = "Git LFS objects as references and deltas, kept by lfs-delta. See docs/format.md of that project \
+                 for how to restore them by hand.";
+    format!("{{\n  \"format\": {FORMAT},\n  \"about\": \"{about}\"\n}}\n")
+}
+
+/// What the listing of `lfs-delta…` shows.
+#[derive(Debug, Default)]
+struct About {
+    exists: bool,
+    needs_to_read: Vec<String>,
+    needs_to_write: Vec<String>,
+}
+
+impl About {
+    fn add(&mut self, key: &str) {
+        if key == Key::manifest().as_str() {
+            self.exists = true;
+        } else if let Some(feature) = key.strip_prefix("lfs-delta.needs.write.") {
+            self.needs_to_write.push(feature.to_owned());
+        } else if let Some(feature) = key.strip_prefix("lfs-delta.needs.") {
+            // Also what is not spelled as expected: it was written by somebody who knew more.
+            self.needs_to_read.push(feature.to_owned());
+        }
+    }
+}
+
+/// Sorts the keys of a listing into the folders of their objects; foreign keys are passed over.
+fn entries(listed: &Listed) -> Option<(Oid, Entry)> {
+    let entry = Entry::parse(&listed.key)?;
+    let oid = match &entry {
+        Entry::Copy(name) => name.id.oid,
+        Entry::Tombstone(id) => id.oid,
+    };
+    Some((oid, entry))
+}

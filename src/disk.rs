@@ -1,0 +1,371 @@
+//! Temporary files, publishing, locks and sweeping: the one place that changes the local disk.
+//!
+//! What surprises: publishing syncs the file, renames it, and then syncs *every folder that is new*, from the
+//! deepest up, because a file in a folder that a power cut took away is lost as well.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::cancel::Cancel;
+use crate::clock;
+use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
+
+mod map;
+pub use map::Bytes;
+
+/// Copies all of `reader` to `writer`, handing each buffer to `watch` first. Returns the bytes copied.
+///
+/// # Errors
+/// Whatever reading, writing or `watch` says; nothing is retried.
+pub fn copy(
+    reader: &mut dyn Read,
+    writer: &mut dyn Write,
+    watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut total = 0;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        watch(&buffer[..count])?;
+        writer.write_all(&buffer[..count])?;
+        total += count as u64;
+    }
+}
+
+/// Makes a staged file durable under its final name, which must be free.
+///
+/// Returns only when file, name and all folders made for it would survive a power cut.
+///
+/// # Errors
+/// `AlreadyExists` when the name is taken; else what the file system says. The staged file is removed.
+pub fn publish(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()> {
+    staged.as_file().sync_all()?;
+    let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let created = create_folders(parent)?;
+    staged.persist_noclobber(target).map_err(|failed| failed.error)?;
+    sync_folder(parent)?;
+    for folder in created {
+        sync_folder(&folder)?;
+    }
+    Ok(())
+}
+
+/// Creates a folder with all above it and returns the parents whose entries are new, deepest first.
+fn create_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    let mut at = folder;
+    while !at.is_dir() {
+        let parent = at.parent().ok_or(io::ErrorKind::NotFound)?;
+        missing.push(parent.to_path_buf());
+        at = parent;
+    }
+    fs::create_dir_all(folder)?;
+    Ok(missing)
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// What the file system says. Systems that cannot sync folders (Windows) do nothing here.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Writes a small file anew in one step: readers see the old or the new content, never a mixture.
+///
+/// Not durable: for the cache, which may vanish at any moment.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let mut staged = tempfile::Builder::new().prefix(STAGED_PREFIX).tempfile_in(folder)?;
+    staged.write_all(content)?;
+    staged.persist(path).map_err(|failed| failed.error)?;
+    Ok(())
+}
+
+/// What the names of staged files begin with.
+pub const STAGED_PREFIX: &str = ".lfs-delta-";
+
+/// A lock that the operating system frees when the process dies.
+#[derive(Debug)]
+#[must_use = "the lock is held only as long as this lives"]
+pub struct Lock {
+    // Held for its lock, which goes with the file.
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the lock of a file, which is made if need be and never removed.
+    ///
+    /// # Errors
+    /// What the file system says; cancelled while waiting.
+    pub fn wait(path: &Path, cancel: &Cancel) -> io::Result<Self> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(lock) = Self::attempt(path)? {
+                return Ok(lock);
+            }
+            cancel.check()?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Takes the lock if it is free.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn attempt(path: &Path) -> io::Result<Option<Self>> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// A private folder for the temporary files of this process; it goes when this value is dropped.
+#[derive(Debug)]
+pub struct Workspace {
+    folder: tempfile::TempDir,
+    refreshed: AtomicU64,
+    started: Instant,
+    // Held locked, so that no other process sweeps the folder while this one lives.
+    _alive: Lock,
+}
+
+const WORKSPACE_PREFIX: &str = "lfs-delta-";
+const WORKSPACE_LOCK: &str = "in-use";
+
+impl Workspace {
+    /// Makes a workspace in `parent` and removes those that dead processes left there long ago.
+    ///
+    /// # Errors
+    /// What the file system says about making it; a failed sweep is only logged.
+    pub fn create(parent: &Path, leftover_age: Duration) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        sweep_workspaces(parent, leftover_age);
+        let folder = tempfile::Builder::new().prefix(WORKSPACE_PREFIX).tempdir_in(parent)?;
+        let alive = Lock::attempt(&folder.path().join(WORKSPACE_LOCK))?.ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Self { folder, refreshed: AtomicU64::new(0), started: Instant::now(), _alive: alive })
+    }
+
+    /// Makes an empty file with a name, which goes with the value.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn file(&self) -> io::Result<tempfile::NamedTempFile> {
+        self.refresh();
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("part-");
+        // git-lfs keeps the rights of the file it is handed: those that the user's umask gives.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.tempfile_in(self.folder.path())
+    }
+
+    /// Makes an empty file without a name.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn unnamed_file(&self) -> io::Result<File> {
+        self.refresh();
+        tempfile::tempfile_in(self.folder.path())
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Marks the folder as in use: git-lfs removes what lies in its folder for over an hour.
+    pub fn refresh(&self) {
+        touch(self.folder.path());
+    }
+
+    /// Does so once a minute, however often it is called.
+    pub fn refresh_now_and_then(&self) {
+        let minute = self.started.elapsed().as_secs() / 60;
+        if self.refreshed.swap(minute, Ordering::Relaxed) != minute {
+            self.refresh();
+        }
+    }
+}
+
+/// Sets a file's or folder's time to now.
+pub fn touch(path: &Path) {
+    set_time(path, clock::now());
+}
+
+/// Sets a file's or folder's time. A failure is not worth a word: the time is advice.
+pub fn set_time(path: &Path, time: std::time::SystemTime) {
+    let _ = File::open(path).and_then(|file| file.set_modified(time));
+}
+
+fn sweep_workspaces(parent: &Path, leftover_age: Duration) {
+    for path in entries(parent) {
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORKSPACE_PREFIX));
+        if !ours || !path.is_dir() || !is_older(&path, leftover_age) {
+            continue;
+        }
+        // A lock that can be taken says that its owner is dead.
+        if let Ok(Some(_lock)) = Lock::attempt(&path.join(WORKSPACE_LOCK)) {
+            let removed = fs::remove_dir_all(&path);
+            tracing::debug!(path = %path.display(), ?removed, "swept a leftover workspace");
+        }
+    }
+}
+
+/// Removes the files of a folder whose names begin with `prefix` and that are older than `age`.
+///
+/// Failures are passed over: the next sweep comes.
+pub fn sweep_files(folder: &Path, prefix: &str, age: Duration) {
+    for path in entries(folder) {
+        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        if ours && path.is_file() && is_older(&path, age) {
+            let removed = fs::remove_file(&path);
+            tracing::debug!(path = %path.display(), ?removed, "swept a leftover file");
+        }
+    }
+}
+
+/// Returns the folders in a folder; none where it cannot be read.
+pub fn folders(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).into_iter().filter(|path| path.is_dir()).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+/// Returns whether something was last changed longer ago than `age`; `false` where that is unknown.
+pub fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|data| data.modified());
+    modified.is_ok_and(|then| clock::age(then) > age)
+}
+
+/// Makes a folder that only this user may enter, and checks that an existing one is such.
+///
+/// # Errors
+/// `PermissionDenied` when the folder belongs to somebody else or is a link; else what the file system says.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)?;
+    check_private(path)
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let data = fs::symlink_metadata(path)?;
+    let mine = data.uid() == rustix::process::geteuid().as_raw();
+    if !data.is_dir() || !mine {
+        let why = format!("{} is a link or belongs to another user", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    if data.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_private(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Bytes that are being gathered to be read again as one piece: in memory while few, else in an unlinked file.
+#[derive(Debug)]
+pub struct Spill<'a> {
+    workspace: &'a Workspace,
+    memory: Vec<u8>,
+    file: Option<File>,
+    size: u64,
+}
+
+impl<'a> Spill<'a> {
+    /// Starts empty.
+    pub fn new(workspace: &'a Workspace) -> Self {
+        Self { workspace, memory: Vec::new(), file: None, size: 0 }
+    }
+
+    /// Returns all bytes written, as one piece.
+    ///
+    /// # Errors
+    /// What the file system says about mapping the file.
+    pub fn finish(self) -> io::Result<Bytes> {
+        match self.file {
+            None => Ok(Bytes::from(self.memory)),
+            Some(file) => Bytes::map_private(file, self.size),
+        }
+    }
+}
+
+impl Write for Spill<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.file.is_none() && (self.memory.len() + bytes.len()) as u64 > MEMORY_SPILL_MIN_BYTES {
+            let mut file = self.workspace.unnamed_file()?;
+            file.write_all(&self.memory)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(bytes)?,
+            None => self.memory.extend_from_slice(bytes),
+        }
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads from the start of a file that was just written.
+///
+/// # Errors
+/// What the file system says.
+pub fn rewind(file: &mut File) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0)).map(drop)
+}
+
+/// What tells whether a file changed while it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    size: u64,
+    modified: Option<std::time::SystemTime>,
+}
+
+impl Fingerprint {
+    /// Takes the fingerprint of an open file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let data = file.metadata()?;
+        Ok(Self { size: data.len(), modified: data.modified().ok() })
+    }
+}

@@ -1,0 +1,65 @@
+//! Starts a command, and turns its error into a message and an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use lfs_delta::agent::{self, Serving};
+use lfs_delta::cancel::Cancel;
+use lfs_delta::cli::{self, Arguments, Command, Context};
+use lfs_delta::error::Error;
+use lfs_delta::logging;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let cancel = Cancel::default();
+    match run(arguments.command, &cancel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody may be listening, which changes nothing.
+            let _ = writeln!(io::stderr(), "error: {}", error.report());
+            ExitCode::from(error.kind().entry().exit)
+        }
+    }
+}
+
+fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
+    watch_signals(cancel)?;
+    let folder =
+        std::env::current_dir().map_err(|source| Error::disk("find the working directory", source))?;
+    let cancel = cancel.clone();
+    if let Command::Agent { store } = command {
+        logging::start("agent");
+        std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
+        let output = take_stdout()?;
+        agent::serve(Serving { folder, store, cancel }, io::stdin(), output);
+        return Ok(());
+    }
+    logging::start("lfs-delta");
+    cli::run(command, &mut Context { folder, output: &mut io::stdout(), cancel })
+}
+
+/// Raises the flag on the signals that ask a process to end.
+fn watch_signals(cancel: &Cancel) -> Result<(), Error> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
+    let mut signals = signals.map_err(|source| Error::disk("watch signals", source))?;
+    let cancel = cancel.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            cancel.raise();
+            std::thread::sleep(lfs_delta::model::limits::CANCEL_PATIENCE);
+            std::process::exit(i32::from(Error::Cancelled.kind().entry().exit));
+        }
+    });
+    Ok(())
+}
+
+/// Takes stdout for the protocol alone: whatever prints there later, a library even, goes to stderr.
+fn take_stdout() -> Result<std::fs::File, Error> {
+    use std::os::fd::AsFd;
+    let failed = |source| Error::disk("take stdout", source);
+    let taken = io::stdout().as_fd().try_clone_to_owned().map_err(failed)?;
+    rustix::stdio::dup2_stdout(io::stderr()).map_err(|error| failed(error.into()))?;
+    Ok(taken.into())
+}

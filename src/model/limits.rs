@@ -1,0 +1,92 @@
+//! Every bound of the program, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Most copies that a chain may have, the delta itself included. Only a guard against endless recursion: the
+/// two cost bounds below end a chain long before.
+pub const CHAIN_DEPTH_MAX: usize = 16;
+
+/// What reading a whole chain from the store may cost, in percent of the whole compressed object.
+pub const COLD_READ_MAX_PERCENT: u64 = 125;
+
+/// What decoding a whole chain may write, in multiples of the object.
+pub const DECODE_WORK_MAX_RATIO: u64 = 16;
+
+/// A delta is kept only when it is at most this share of the whole compressed object: below, it would
+/// save less than the slower read is worth.
+pub const DELTA_MAX_PERCENT: u64 = 75;
+
+/// Objects up to this size are stored whole: a delta would save less than the request that reads its base costs.
+pub const DELTA_OBJECT_MIN_BYTES: u64 = 4 * 1024;
+
+/// A packed whole copy must save this share of the object, else it is stored exactly as it is.
+pub const WHOLE_SAVING_MIN_PERCENT: u64 = 3;
+
+/// Earlier versions of one path that a push may have to publish first.
+pub const HISTORY_MAX_VERSIONS: usize = 10_000;
+
+/// The largest header of a copy: fixed fields, a full chain and the checksum.
+pub const HEADER_MAX_BYTES: usize = 8 + 80 + 80 * CHAIN_DEPTH_MAX + 32;
+
+/// zstd's largest window, base and target together (2^31 bytes); larger pairs are stored whole.
+pub const ZSTD_WINDOW_MAX_BYTES: u64 = 1 << 31;
+
+/// The buffer of every copying loop. Larger ones were measured to gain nothing.
+pub const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Base bytes up to this size are kept in memory, larger ones in an unlinked temporary file.
+pub const MEMORY_SPILL_MIN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How old a listing may be that an "already stored" may rely on (store protocol, rule 5).
+pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Folder listings that a process asks for before it lists a shard instead.
+pub const LOOKS_BEFORE_SHARDS: usize = 3;
+
+/// Shard listings that a process asks for before it lists all objects instead.
+pub const LOOKS_BEFORE_ALL: usize = 16;
+
+/// A listing of all objects that is longer than this is given up for listings of shards.
+pub const LIST_ALL_MAX_ENTRIES: usize = 100_000;
+
+/// How often a reader lists again when a chain lost a copy while it was reading (store protocol, rule 7).
+pub const RELISTS_MAX: usize = 4;
+
+/// Half of the grace period after which nothing that was seen may be relied upon (store protocol, rule 6).
+pub const TRANSFER_AGE_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Leftovers in temporary folders are removed when they are older than this: no live process is this slow.
+pub const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Log files older than this are removed.
+pub const LOG_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A line of git-lfs may be this long; one megabyte was seen to work with every version.
+pub const LINE_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Progress lines per second that an agent writes at most.
+pub const PROGRESS_PER_SECOND_MAX: u32 = 10;
+
+/// Unanswered cancellation is enforced after this time (conformance rule 10 allows one second).
+pub const CANCEL_PATIENCE: Duration = Duration::from_millis(700);
+
+/// The share of the disk that the cache takes at most, in percent, where its size is not set.
+pub const CACHE_DISK_MAX_PERCENT: u64 = 10;
+
+/// Bytes that the cache takes at most where its size is not set.
+pub const CACHE_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// Output of one git command that is read; a longer one is cut, which costs compression only.
+pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// A pointer is never longer; git-lfs itself stops at this size.
+pub const POINTER_MAX_BYTES: u64 = 1024;
+
+/// Objects up to this size go up in one request; the limit of the service is 5 GiB.
+pub const SINGLE_PUT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The smallest part of an upload in parts. Parts grow with the object: the service allows 10,000.
+pub const PART_MIN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Parts of one upload that are on their way at once.
+pub const PARTS_IN_FLIGHT: usize = 4;

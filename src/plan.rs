@@ -1,0 +1,158 @@
+//! How an object is to be stored: a delta on the last version, on its reference, or whole. Pure.
+//!
+//! A chain is bounded by what a reader with an empty disk pays for it. What surprises: the size of the whole
+//! compressed object is not measured but estimated, from how well the chain's reference was compressed; only
+//! a delta that is not clearly smaller makes the caller measure it.
+
+use crate::model::Chain;
+use crate::model::limits::{
+    CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO, DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES,
+    WHOLE_SAVING_MIN_PERCENT,
+};
+
+/// What a delta turned out to cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaCost {
+    /// Bytes of the copy in the store.
+    pub stored_size: u64,
+    /// Bytes that decoding it writes.
+    pub written_size: u64,
+}
+
+/// What to do with a delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Store it.
+    Keep,
+    /// It is clearly smaller than an estimate, but not by so much: measure the whole object and ask again.
+    Measure,
+    /// The chain would cost a cold reader too much: try lower down, or store the object whole.
+    TooDeep,
+    /// It saves too little.
+    TooLarge,
+}
+
+/// Returns whether an object of this size is worth a delta at all.
+pub const fn is_worth_a_delta(object_size: u64) -> bool {
+    object_size > DELTA_OBJECT_MIN_BYTES
+}
+
+/// Returns what a whole compressed copy would take, judged by the chain's reference.
+pub fn estimate_whole(chain: &Chain, object_size: u64) -> u64 {
+    let Some(reference) = chain.reference() else { return object_size };
+    let scaled = u128::from(reference.stored_size) * u128::from(object_size);
+    let estimate = scaled / u128::from(reference.object_size.max(1));
+    u64::try_from(estimate).unwrap_or(u64::MAX).min(object_size)
+}
+
+/// Returns whether a delta on `chain` can stay within the bounds at all, before it is encoded.
+pub fn may_extend(chain: &Chain, object_size: u64) -> bool {
+    let cost = DeltaCost { stored_size: 0, written_size: object_size };
+    chain.depth() > 0 && within_bounds(chain, object_size, cost, estimate_whole(chain, object_size))
+}
+
+/// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
+pub fn judge(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: Option<u64>) -> Verdict {
+    let whole = whole_size.unwrap_or_else(|| estimate_whole(chain, object_size));
+    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) {
+        return if whole_size.is_none() { Verdict::Measure } else { Verdict::TooLarge };
+    }
+    if within_bounds(chain, object_size, delta, whole) {
+        return Verdict::Keep;
+    }
+    // An estimate must not end a chain that a measurement would have let grow.
+    if whole_size.is_none() && within_bounds(chain, object_size, delta, object_size) {
+        return Verdict::Measure;
+    }
+    Verdict::TooDeep
+}
+
+fn within_bounds(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: u64) -> bool {
+    let stored = chain.stored_size().saturating_add(delta.stored_size);
+    let written = chain.written_size().saturating_add(delta.written_size);
+    chain.depth() < CHAIN_DEPTH_MAX
+        && stored <= percent(whole_size, COLD_READ_MAX_PERCENT)
+        && written <= object_size.saturating_mul(DECODE_WORK_MAX_RATIO)
+}
+
+/// Returns whether packing a whole object pays.
+pub const fn is_worth_packing(object_size: u64, packed_size: u64) -> bool {
+    packed_size <= percent(object_size, 100 - WHOLE_SAVING_MIN_PERCENT)
+}
+
+const fn percent(size: u64, share: u64) -> u64 {
+    (size as u128 * share as u128 / 100) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CodecName, CopyId, Link, Nonce, Oid};
+
+    const MB: u64 = 1_000_000;
+
+    /// A chain over objects of 10 MB whose copies take `stored`, nearest first.
+    fn chain(stored: &[u64]) -> Chain {
+        let link = |(seed, &stored_size): (usize, &u64)| Link {
+            id: CopyId { oid: Oid::of(&[seed as u8]), nonce: Nonce::from_bytes([0; 16]) },
+            codec: Some(CodecName::ZSTD),
+            object_size: 10 * MB,
+            stored_size,
+            written_size: 10 * MB,
+        };
+        Chain { links: stored.iter().enumerate().map(link).collect() }
+    }
+
+    fn delta(stored_size: u64) -> DeltaCost {
+        DeltaCost { stored_size, written_size: 10 * MB }
+    }
+
+    #[test]
+    fn a_whole_copy_is_estimated_by_the_reference() {
+        assert_eq!(estimate_whole(&chain(&[MB, 4 * MB]), 20 * MB), 8 * MB);
+        assert_eq!(estimate_whole(&chain(&[11 * MB]), 10 * MB), 10 * MB);
+        assert_eq!(estimate_whole(&Chain::default(), MB), MB);
+    }
+
+    #[test]
+    fn a_small_delta_is_kept() {
+        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(MB / 2), None), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_cold_reader_never_fetches_more_than_the_bound() {
+        let grown = chain(&[MB / 2, 4 * MB]);
+        assert_eq!(judge(&grown, 10 * MB, delta(MB / 2), None), Verdict::Keep);
+        assert_eq!(judge(&grown, 10 * MB, delta(MB / 2 + 1), Some(4 * MB)), Verdict::TooDeep);
+        assert!(!may_extend(&chain(&[MB + 1, 4 * MB]), 10 * MB));
+    }
+
+    #[test]
+    fn a_delta_beyond_the_estimate_is_measured_before_it_is_dropped() {
+        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), None), Verdict::Measure);
+        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(5 * MB)), Verdict::TooLarge);
+        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(9 * MB)), Verdict::Keep);
+    }
+
+    #[test]
+    fn decoding_work_and_depth_are_bounded() {
+        let long = chain(&[1; 16]);
+        assert_eq!(judge(&long, 10 * MB, delta(1), Some(10 * MB)), Verdict::TooDeep);
+        let busy = DeltaCost { stored_size: 1, written_size: 151 * MB };
+        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, busy, Some(4 * MB)), Verdict::TooDeep);
+    }
+
+    #[test]
+    fn sizes_at_the_edge_of_the_type_do_not_overflow() {
+        let huge = chain(&[u64::MAX, u64::MAX]);
+        assert_eq!(judge(&huge, u64::MAX, delta(u64::MAX), Some(u64::MAX)), Verdict::TooLarge);
+        assert!(!may_extend(&huge, u64::MAX));
+    }
+
+    #[test]
+    fn packing_must_save_something() {
+        assert!(is_worth_packing(100, 97));
+        assert!(!is_worth_packing(100, 98));
+        assert!(!is_worth_packing(0, 10));
+    }
+}

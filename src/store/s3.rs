@@ -1,0 +1,440 @@
+//! S3 and whatever speaks it: the only asynchronous code of the program.
+//!
+//! The client is built by the first call, never before: an agent must answer `init` at once, and a
+//! credential chain may wait for a network that is not there. Bodies go up with their SHA-256, so that a
+//! service that checks it refuses anything else.
+//!
+//! What surprises: every PUT asks for `If-None-Match: *` although names are unique. Where the answer of a
+//! stored file was lost, the repeated request then fails with 412, and the file is looked at, not believed lost.
+
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_http_client::tls;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::runtime::Runtime;
+
+use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
+use crate::cancel::{Cancel, cancelled};
+use crate::model::limits::{BUFFER_BYTES, SINGLE_PUT_MAX_BYTES};
+use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
+
+mod body;
+mod fault;
+mod parts;
+
+use fault::Fault;
+
+/// Patience with a service. Each is a setting, so that tests of faults take milliseconds.
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Until the first byte of an answer.
+    pub read_timeout: Duration,
+    /// Between two pieces of an answer's body.
+    pub stall_timeout: Duration,
+    /// Tries of one request, the first included.
+    pub attempts: u32,
+    /// The pause before the second try; it doubles, with jitter.
+    pub backoff: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(60),
+            attempts: 8,
+            backoff: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A store in a bucket, or below a prefix of one.
+#[derive(Debug)]
+pub struct S3Store {
+    location: S3Location,
+    options: S3Options,
+    cancel: Cancel,
+    service: OnceLock<Service>,
+    /// Cleared when the service says that it does not know conditional writes.
+    conditional: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Service {
+    // Declared before the runtime, so that it goes first.
+    client: Client,
+    runtime: Runtime,
+}
+
+impl S3Store {
+    /// Names a store; nothing is contacted and no credentials are looked for.
+    pub fn new(location: S3Location, options: S3Options, cancel: Cancel) -> Self {
+        Self { location, options, cancel, service: OnceLock::new(), conditional: AtomicBool::new(true) }
+    }
+
+    fn service(&self) -> Result<&Service> {
+        if let Some(service) = self.service.get() {
+            return Ok(service);
+        }
+        let service = self.connect()?;
+        Ok(self.service.get_or_init(|| service))
+    }
+
+    fn connect(&self) -> Result<Service> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(8)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
+        let client = runtime.block_on(self.build_client())?;
+        Ok(Service { client, runtime })
+    }
+
+    async fn build_client(&self) -> Result<Client> {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.options.connect_timeout)
+            .read_timeout(self.options.read_timeout)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(self.options.attempts)
+            .with_initial_backoff(self.options.backoff);
+        let stalls =
+            StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
+        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(stalls)
+            .region(self.region().await?)
+            .load()
+            .await;
+        let mut config = aws_sdk_s3::config::Builder::from(&shared);
+        if let Some(endpoint) = &self.location.endpoint {
+            // Checksum trailers are refused, or worse stored as content, by services other than AWS.
+            config = config
+                .endpoint_url(endpoint.to_string())
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        }
+        let path_style = self.location.path_style.unwrap_or(self.location.endpoint.is_some());
+        Ok(Client::from_conf(config.force_path_style(path_style).build()))
+    }
+
+    /// Finds the region without asking the network: that question costs seconds where nobody answers.
+    async fn region(&self) -> Result<Region> {
+        let custom = self.location.endpoint.as_ref().map(|_| Region::from_static("us-east-1"));
+        let chain = RegionProviderChain::first_try(self.location.region.clone().map(Region::new))
+            .or_else(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new())
+            .or_else(custom);
+        chain.region().await.ok_or_else(|| Error::Settings {
+            reason: "no region is set: neither in the store URL (?region=…), nor in AWS_REGION, nor in the AWS profile"
+                .into(),
+        })
+    }
+
+    /// Runs a call to its end, or until the process is cancelled.
+    fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let service = self.service()?;
+        service.runtime.block_on(async {
+            tokio::select! {
+                outcome = call => outcome,
+                () = self.cancel.raised() => Err(Error::Cancelled),
+            }
+        })
+    }
+
+    async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
+        let request = self.service.get().map(|service| service.client.head_object());
+        let Some(request) = request else { return Ok(None) };
+        let sent = request
+            .bucket(&self.location.bucket)
+            .key(self.location.full_key(key.as_str()))
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await;
+        match sent.map_err(Fault::from) {
+            Ok(seen) => Ok(Some(Seen {
+                size: seen.content_length().and_then(|size| u64::try_from(size).ok()),
+                digest: seen.checksum_sha256().map(str::to_owned),
+            })),
+            Err(fault) if fault.status() == Some(404) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn put_single(&self, client: &Client, key: &Key, body: &Body<'_>) -> Result<()> {
+        check_digest(key, body)?;
+        let sent = body::Sent::default();
+        let request = client
+            .put_object()
+            .bucket(&self.location.bucket)
+            .key(self.location.full_key(key.as_str()))
+            .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
+            .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_if_none_match(self.conditional.load(Ordering::Relaxed).then(|| "*".into()))
+            .body(sent.count(stream(key, body.source).await?));
+        let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
+        match outcome {
+            Err(fault) => self.settle(key, body, fault).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Finds out what became of a PUT whose answer does not say that it worked.
+    async fn settle(&self, key: &Key, body: &Body<'_>, fault: Fault) -> Result<()> {
+        if fault.says_nothing_was_stored() {
+            return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))));
+        }
+        let seen = match self.head(key).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
+            Err(_) => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
+        };
+        if self.is_ours(key, body, &seen).await? {
+            tracing::debug!(%key, "the answer of a finished upload was lost");
+            return Ok(());
+        }
+        match fault.status() {
+            Some(412 | 409) => Err(Error::AlreadyExists { key: key.clone() }),
+            _ => Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
+        }
+    }
+
+    async fn is_ours(&self, key: &Key, body: &Body<'_>, seen: &Seen) -> Result<bool> {
+        if seen.size != Some(body.source.size()) {
+            return Ok(false);
+        }
+        if let Some(digest) = &seen.digest
+            && !digest.contains('-')
+        {
+            return Ok(*digest == STANDARD.encode(body.digest.as_bytes()));
+        }
+        // The service tells no SHA-256: small files are read back. Large ones have names that only this
+        // upload knows, so their size is proof enough.
+        if body.source.size() > BUFFER_BYTES as u64 {
+            return Ok(true);
+        }
+        let stored = self.open(key, None).await?.body.collect().await;
+        let stored = stored.map_err(|error| Error::Unavailable {
+            verb: Verb::Get,
+            key: key.to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Oid::of(&stored.into_bytes()) == body.digest)
+    }
+
+    async fn open(&self, key: &Key, range: Option<&Resume>) -> Result<Opened> {
+        let service = self.service.get().ok_or_else(no_service)?;
+        let sent = service
+            .client
+            .get_object()
+            .bucket(&self.location.bucket)
+            .key(self.location.full_key(key.as_str()))
+            .set_range(range.map(|range| range.header()))
+            .set_if_match(range.and_then(|range| range.etag.clone()))
+            .send()
+            .await;
+        let answer = sent.map_err(|error| {
+            Fault::from(error).into_error(Verb::Get, key.as_str(), Some((key, Oid::of(b""))))
+        })?;
+        Ok(Opened {
+            etag: answer.e_tag().map(str::to_owned),
+            length: answer.content_length(),
+            body: answer.body,
+        })
+    }
+
+    async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
+        let service = self.service.get().ok_or_else(no_service)?;
+        let sent = service
+            .client
+            .list_objects_v2()
+            .bucket(&self.location.bucket)
+            .prefix(self.location.full_key(prefix.as_str()))
+            .set_continuation_token(token)
+            .send()
+            .await;
+        let answer =
+            sent.map_err(|error| Fault::from(error).into_error(Verb::List, prefix.as_str(), None))?;
+        let root = self.location.full_key("");
+        let listed = answer.contents().iter().filter_map(|object| {
+            let key = object.key()?.strip_prefix(&root)?.to_owned();
+            Some(Listed { key, size: u64::try_from(object.size()?).ok()? })
+        });
+        let more = answer.is_truncated().unwrap_or(false);
+        let next = answer.next_continuation_token().map(str::to_owned);
+        if more && next.is_none() {
+            let reason = "the listing goes on, but the service does not say where".into();
+            return Err(Error::Unavailable { verb: Verb::List, key: prefix.to_string(), reason });
+        }
+        Ok(Page { listed: listed.collect(), next: next.filter(|_| more) })
+    }
+}
+
+/// What a HEAD shows.
+struct Seen {
+    size: Option<u64>,
+    digest: Option<String>,
+}
+
+struct Page {
+    listed: Vec<Listed>,
+    next: Option<String>,
+}
+
+struct Opened {
+    etag: Option<String>,
+    length: Option<i64>,
+    body: ByteStream,
+}
+
+/// Where a download goes on, and of which file.
+#[derive(Debug, Clone, Default)]
+struct Resume {
+    start: u64,
+    end: Option<u64>,
+    etag: Option<String>,
+}
+
+impl Resume {
+    fn header(&self) -> String {
+        match self.end {
+            Some(end) => format!("bytes={}-{}", self.start, end.saturating_sub(1)),
+            None => format!("bytes={}-", self.start),
+        }
+    }
+}
+
+impl ReadStore for S3Store {
+    fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>> {
+        let resume = Resume { start: 0, end: limit, etag: None };
+        let range = limit.map(|_| &resume);
+        let opened = match self.run(self.open(key, range)) {
+            // The first bytes of an empty file are a range that cannot be satisfied.
+            Err(Error::Unavailable { reason, .. }) if limit.is_some() && reason.starts_with(fault::RANGE) => {
+                return Ok(Box::new(io::empty()));
+            }
+            opened => opened?,
+        };
+        let service = self.service()?;
+        Ok(Box::new(body::Download {
+            key: key.clone(),
+            client: service.client.clone(),
+            runtime: service.runtime.handle().clone(),
+            location: self.location.clone(),
+            resume: Resume { etag: opened.etag, ..resume },
+            left: opened.length.and_then(|length| u64::try_from(length).ok()),
+            body: opened.body,
+            chunk: bytes::Bytes::new(),
+            stall_timeout: self.options.stall_timeout,
+            attempts: self.options.attempts,
+            backoff: self.options.backoff,
+            cancel: self.cancel.clone(),
+        }))
+    }
+
+    fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
+        let mut token = None;
+        loop {
+            let page = self.run(self.list_page(prefix, token.take()))?;
+            for listed in page.listed {
+                if visit(listed) == Visit::Stop {
+                    return Ok(());
+                }
+            }
+            match page.next {
+                Some(next) => token = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        self.location.to_string()
+    }
+}
+
+impl WriteStore for S3Store {
+    fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
+        let Service { client, runtime } = self.service()?;
+        let attempt = || match body.source {
+            Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
+                // Looks at the cancellation by itself: it has parts to give up.
+                runtime.block_on(self.put_parts(client, key, body, path, size))
+            }
+            _ => self.run(self.put_single(client, key, body)),
+        };
+        match attempt() {
+            Err(Error::Unavailable { reason, .. })
+                if reason.starts_with(fault::NOT_IMPLEMENTED)
+                    && self.conditional.swap(false, Ordering::Relaxed) =>
+            {
+                tracing::info!("the service knows no conditional writes: going on without");
+                attempt()
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Refuses a body that is not what it should be before a byte goes out.
+fn check_digest(key: &Key, body: &Body<'_>) -> Result<()> {
+    let found = match body.source {
+        Source::Bytes(bytes) => Oid::of(bytes),
+        Source::File { path, .. } => {
+            let mut hasher = Hasher::default();
+            std::fs::File::open(path)
+                .and_then(|mut file| hash(&mut file, &mut hasher))
+                .map_err(|error| Error::from_io(Verb::Put, key.as_str(), error))?;
+            hasher.finish()
+        }
+    };
+    if found != body.digest {
+        return Err(Error::Digest { key: key.clone(), expected: body.digest });
+    }
+    Ok(())
+}
+
+fn hash(reader: &mut dyn Read, hasher: &mut Hasher) -> io::Result<u64> {
+    crate::disk::copy(reader, &mut io::sink(), &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })
+}
+
+async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
+    match source {
+        Source::Bytes(bytes) => Ok(ByteStream::from(bytes.to_vec())),
+        Source::File { path, .. } => {
+            let stream = ByteStream::read_from().path(path).buffer_size(BUFFER_BYTES).build().await;
+            stream.map_err(|error| Error::from_io(Verb::Put, key.as_str(), io::Error::other(error)))
+        }
+    }
+}
+
+fn no_service() -> Error {
+    Error::from_io(Verb::Get, "", cancelled())
+}

@@ -1,0 +1,494 @@
+//! Download: an object from the store, proven before anybody sees it.
+//!
+//! at hand? → copies → copy, base → decode → prove → cache → temporary file.
+//!
+//! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
+//! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the
+//! object, every step is taken again by itself and hashed, so that one bad copy is found, named and gone
+//! around (R7).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use super::progress::Meter;
+use super::{Error, Result, Transfer};
+use crate::codec;
+use crate::depot;
+use crate::disk::{self, Bytes, Spill};
+use crate::git::Version;
+use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
+use crate::model::{Chain, CodecName, CopyName, Hasher, Key, KeyPrefix, Oid, StoredCopy};
+use crate::store;
+
+/// GETs of one chain that are on their way at once.
+const LINKS_IN_FLIGHT: usize = 8;
+
+/// Why one copy did not yield its object.
+enum Failure {
+    /// Another copy, or another listing, may do better.
+    Copy(String),
+    /// Only a later version of this program can tell.
+    Unknown(Key, CodecName),
+    /// Trying anything else would fail alike.
+    Fatal(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+type Attempt<T> = std::result::Result<T, Failure>;
+
+/// How a copy is taken apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// Whatever is at hand serves as base; only the result is hashed.
+    Swift,
+    /// Every object on the way is hashed; what is not right is named.
+    Thorough,
+}
+
+impl Transfer {
+    /// Fetches one object into a temporary file that git-lfs may take away, and returns where it is.
+    ///
+    /// # Errors
+    /// `NotStored`, `Damaged`, `CodecUnknown`, and what the store or the disk says. No file is left then.
+    pub fn download(&self, version: Version, meter: &Meter) -> Result<PathBuf> {
+        let file =
+            self.download_inner(version, meter).map_err(|error| error.about("download", version.oid))?;
+        meter.finish();
+        Ok(file)
+    }
+
+    fn download_inner(&self, version: Version, meter: &Meter) -> Result<PathBuf> {
+        let failed = |source| Error::disk("write a temporary file", source);
+        let mut file = self.workspace.file().map_err(failed)?;
+        if !self.take_cached(version, file.as_file_mut(), meter)? {
+            let mut write = |attempt: &mut dyn FnMut(&mut dyn Write) -> Attempt<()>| {
+                disk::rewind(file.as_file_mut()).map_err(failed)?;
+                file.as_file().set_len(0).map_err(failed)?;
+                let mut sink = Proof::new(io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut()));
+                attempt(&mut sink)?;
+                sink.finish(version.oid).map_err(failed).map_err(Failure::from)
+            };
+            self.fetch(version, meter, &mut write)?;
+            self.cache.offer(&version.oid, file.path());
+        }
+        self.set_mode(file.as_file()).map_err(failed)?;
+        let (_, path) = file.keep().map_err(|kept| failed(kept.error))?;
+        Ok(path)
+    }
+
+    fn set_mode(&self, file: &File) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Some(mode) = self.file_mode {
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    /// Copies an object from the cache, or from git-lfs' own folder; `false` where it is in neither.
+    fn take_cached(&self, version: Version, file: &mut File, meter: &Meter) -> Result<bool> {
+        let Some(path) = self.at_hand(version) else { return Ok(false) };
+        meter.stage(90, version.size);
+        let mut sink = Proof::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
+        let copied = File::open(&path).and_then(|mut source| {
+            disk::copy(&mut source, &mut sink, &mut |bytes| {
+                meter.add(bytes.len() as u64);
+                self.cancel.check()
+            })
+        });
+        match copied.and_then(|_| sink.finish(version.oid)) {
+            Ok(Proven::Yes) => Ok(true),
+            Ok(Proven::No) => {
+                self.cache.drop_wrong(&version.oid);
+                Ok(false)
+            }
+            Err(error) if crate::cancel::is_cancelled(&error) => Err(Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot use what is at hand");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Fetches an object into one piece, proven.
+    pub(super) fn fetch_bytes(&self, version: Version) -> Result<Bytes> {
+        let mut result = None;
+        self.fetch(version, &Meter::silent(), &mut |attempt| {
+            let failed = |source| Failure::Fatal(Error::disk("write a temporary file", source));
+            let mut sink = Proof::new(Spill::new(&self.workspace));
+            attempt(&mut sink)?;
+            let (spill, found) = sink.into_parts();
+            if found != version.oid {
+                return Ok(Proven::No);
+            }
+            result = Some(spill.finish().map_err(failed)?);
+            Ok(Proven::Yes)
+        })?;
+        result.ok_or_else(|| Error::Internal("an object was fetched and is not there".into()))
+    }
+
+    /// Tries the copies of an object until one yields it, lists again when one vanished meanwhile.
+    ///
+    /// `write` provides the place for the bytes, as often as it is tried, and says whether they are the object.
+    fn fetch(&self, version: Version, meter: &Meter, write: Place<'_>) -> Result<()> {
+        let mut reasons = Vec::new();
+        let mut tried = HashSet::new();
+        let mut unknown = None;
+        for round in 0..=RELISTS_MAX {
+            let copies = self.copies(version.oid, round)?;
+            let fresh: Vec<_> = copies.into_iter().filter(|copy| tried.insert(copy.name.id)).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for copy in fresh {
+                match self.try_copy(&copy, version, meter, write) {
+                    Ok(()) => return Ok(()),
+                    Err(Failure::Fatal(error)) => return Err(error),
+                    Err(Failure::Copy(reason)) => {
+                        tracing::warn!(key = %Key::copy(&copy.name), reason, "a copy does not yield its object");
+                        reasons.push(reason);
+                    }
+                    Err(Failure::Unknown(key, codec)) => unknown = Some((key, codec)),
+                }
+            }
+        }
+        let store = self.depot.name();
+        match unknown {
+            Some((key, codec)) => Err(Error::CodecUnknown { key, codec }),
+            None if reasons.is_empty() => {
+                Err(Error::NotStored { store, folder: KeyPrefix::folder(&version.oid).to_string() })
+            }
+            None => Err(Error::Damaged { store, reasons: reasons.join("; ") }),
+        }
+    }
+
+    /// Lists the copies of an object, cheapest to read first.
+    fn copies(&self, oid: Oid, round: usize) -> Result<Vec<StoredCopy>> {
+        let recently =
+            |round| if round == 0 { self.depot.look_recently(&oid) } else { self.depot.look(&oid) };
+        let mut folder = recently(round).map_err(|error| self.depot_error(error))?;
+        if folder.copies().is_empty() && round == 0 {
+            // Nothing is called missing because of a listing that may be a minute old.
+            folder = self.depot.look(&oid).map_err(|error| self.depot_error(error))?;
+        }
+        let mut copies = folder.copies().to_vec();
+        copies.sort_by_key(|copy| (self.rank(&copy.name), copy.size));
+        Ok(copies)
+    }
+
+    /// Orders copies: a delta whose base is at hand, a whole copy, any other delta.
+    fn rank(&self, name: &CopyName) -> u8 {
+        match name.base() {
+            None => 1,
+            Some(base) if self.has(&base.oid) => 0,
+            Some(_) => 2,
+        }
+    }
+
+    /// Returns whether an object seems to be at hand, whatever its size.
+    fn has(&self, oid: &Oid) -> bool {
+        crate::git::place::object_path(&self.lfs_folder, oid).is_file()
+    }
+
+    fn try_copy(&self, copy: &StoredCopy, version: Version, meter: &Meter, write: Place<'_>) -> Attempt<()> {
+        meter.stage(10, 1);
+        let swift = write(&mut |sink| self.restore(&copy.name, version.size, Care::Swift, meter, sink));
+        match swift {
+            Ok(Proven::Yes) => return Ok(()),
+            Err(failure @ (Failure::Fatal(_) | Failure::Unknown(..))) => return Err(failure),
+            Ok(Proven::No) => {}
+            Err(Failure::Copy(reason)) => tracing::info!(reason, "trying again thoroughly"),
+        }
+        let thorough =
+            write(&mut |sink| self.restore(&copy.name, version.size, Care::Thorough, meter, sink))?;
+        match thorough {
+            Proven::Yes => Ok(()),
+            Proven::No => Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&copy.name)))),
+        }
+    }
+
+    /// Rebuilds an object from one copy into `sink`.
+    fn restore(
+        &self,
+        name: &CopyName,
+        size: u64,
+        care: Care,
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        self.restore_at(name, size, care, 1, meter, sink)
+    }
+
+    fn restore_at(
+        &self,
+        name: &CopyName,
+        size: u64,
+        care: Care,
+        depth: usize,
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        let key = Key::copy(name);
+        let mut reading = self.read(name)?;
+        let Some(header) = reading.header.take() else {
+            return self.copy_raw(&key, &mut *reading.payload, size, meter, sink);
+        };
+        if header.object_size != size {
+            return Err(Failure::Copy(format!(
+                "{key} is of an object of {} bytes, not {size}",
+                header.object_size
+            )));
+        }
+        if header.chain.links.is_empty() {
+            return self.decode(name, None, &mut *reading.payload, size, meter, sink);
+        }
+        let payload = self.spill(&key, &mut *reading.payload)?;
+        drop(reading);
+        let base = match care {
+            Care::Swift => self.base_swiftly(&header.chain)?,
+            Care::Thorough => self.base_thoroughly(&header.chain, depth)?,
+        };
+        self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
+    }
+
+    fn read(&self, name: &CopyName) -> Attempt<depot::Reading> {
+        self.depot.read(name).map_err(|error| match error {
+            depot::Error::Store(store::Error::NotFound { key }) => Failure::Copy(format!("{key} is gone")),
+            depot::Error::Damaged { key, reason } => Failure::Copy(format!("{key}: {reason}")),
+            error => Failure::Fatal(self.depot_error(error)),
+        })
+    }
+
+    fn copy_raw(
+        &self,
+        key: &Key,
+        payload: &mut dyn Read,
+        size: u64,
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        meter.stage(100, size);
+        let mut limited = payload.take(size.saturating_add(1));
+        let mut source = Source::new(&mut limited);
+        let copied = disk::copy(&mut source, sink, &mut |bytes| {
+            meter.add(bytes.len() as u64);
+            self.cancel.check()
+        });
+        match copied {
+            Ok(copied) if copied == size => Ok(()),
+            Ok(copied) => Err(Failure::Copy(format!("{key} has {copied} bytes or more, not {size}"))),
+            Err(error) => Err(self.sort(key, source.failed, error)),
+        }
+    }
+
+    fn decode(
+        &self,
+        name: &CopyName,
+        base: Option<&[u8]>,
+        payload: &mut dyn Read,
+        size: u64,
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        let key = Key::copy(name);
+        let Some(codec) = name.codec() else { return self.copy_raw(&key, payload, size, meter, sink) };
+        meter.stage(100, size);
+        let mut source = Source::new(payload);
+        let decoded = codec::decode(codec, base, &mut source, size, sink, &mut |done| {
+            meter.add(done);
+            self.workspace.refresh_now_and_then();
+            self.cancel.check()
+        });
+        match decoded {
+            Ok(()) => Ok(()),
+            Err(codec::Error::Unknown { codec }) => Err(Failure::Unknown(key, codec)),
+            Err(codec::Error::Io(error)) => Err(self.sort(&key, source.failed, error)),
+            Err(codec::Error::Corrupt { reason }) => match source.failed {
+                true => Err(Failure::Fatal(self.unreadable(&key, io::Error::other(reason)))),
+                false => Err(Failure::Copy(format!("{key}: {reason}"))),
+            },
+        }
+    }
+
+    /// Tells a store that failed from a disk that did.
+    fn sort(&self, key: &Key, from_store: bool, error: io::Error) -> Failure {
+        Failure::Fatal(match from_store {
+            true => self.unreadable(key, error),
+            false => Error::disk("write a temporary file", error),
+        })
+    }
+
+    fn unreadable(&self, key: &Key, error: io::Error) -> Error {
+        self.depot_error(store::Error::from_read(key, error).into())
+    }
+
+    /// Gathers a payload, because its base is needed before its first byte can be used.
+    fn spill(&self, key: &Key, payload: &mut dyn Read) -> Attempt<Bytes> {
+        let mut spill = Spill::new(&self.workspace);
+        let mut source = Source::new(payload);
+        let copied = disk::copy(&mut source, &mut spill, &mut |_| self.cancel.check());
+        copied.map_err(|error| self.sort(key, source.failed, error))?;
+        spill.finish().map_err(|source| Failure::Fatal(Error::disk("write a temporary file", source)))
+    }
+
+    /// Rebuilds the base of a delta by its chain record: everything that is not at hand is fetched at once.
+    fn base_swiftly(&self, chain: &Chain) -> Attempt<Bytes> {
+        let (end, mut base) = self.nearest_at_hand(chain)?;
+        let names: Vec<_> = (0..end).filter_map(|index| chain.name(index)).collect();
+        let payloads = self.fetch_payloads(&names)?;
+        for (index, payload) in payloads.iter().enumerate().rev() {
+            let (name, size) = (&names[index], chain.links[index].object_size);
+            let mut spill = Spill::new(&self.workspace);
+            self.decode(name, base.as_deref(), &mut &payload[..], size, &Meter::silent(), &mut spill)?;
+            base = Some(spill.finish().map_err(|source| Error::disk("write a temporary file", source))?);
+        }
+        base.ok_or_else(|| Failure::Copy("a delta without a chain".into()))
+    }
+
+    /// Finds the first link of a chain whose object is at hand; else the chain's end.
+    fn nearest_at_hand(&self, chain: &Chain) -> Attempt<(usize, Option<Bytes>)> {
+        for (index, link) in chain.links.iter().enumerate() {
+            let version = Version { oid: link.id.oid, size: link.object_size };
+            if let Some(bytes) = self.read_at_hand(version)? {
+                return Ok((index, Some(bytes)));
+            }
+        }
+        Ok((chain.depth(), None))
+    }
+
+    fn fetch_payloads(&self, names: &[CopyName]) -> Attempt<Vec<Bytes>> {
+        let mut payloads = Vec::new();
+        for group in names.chunks(LINKS_IN_FLIGHT) {
+            let fetched: Vec<Attempt<Bytes>> = std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    group.iter().map(|name| scope.spawn(|| self.fetch_payload(name))).collect();
+                threads.into_iter().map(join).collect()
+            });
+            for payload in fetched {
+                payloads.push(payload?);
+            }
+        }
+        Ok(payloads)
+    }
+
+    fn fetch_payload(&self, name: &CopyName) -> Attempt<Bytes> {
+        let mut reading = self.read(name)?;
+        self.spill(&Key::copy(name), &mut *reading.payload)
+    }
+
+    /// Rebuilds the base of a delta from any copy of it that yields it, each step proven.
+    fn base_thoroughly(&self, chain: &Chain, depth: usize) -> Attempt<Bytes> {
+        let Some(link) = chain.links.first() else {
+            return Err(Failure::Copy("a delta without a chain".into()));
+        };
+        let version = Version { oid: link.id.oid, size: link.object_size };
+        if let Some(bytes) = self.read_at_hand(version)? {
+            return Ok(bytes);
+        }
+        if depth >= CHAIN_DEPTH_MAX {
+            return Err(Failure::Copy(format!(
+                "the chain is longer than {CHAIN_DEPTH_MAX} copies, or a circle"
+            )));
+        }
+        let folder = self.depot.look(&version.oid).map_err(|error| self.depot_error(error))?;
+        let mut copies: Vec<_> = folder.copies().iter().map(|copy| copy.name).collect();
+        // The very copy that the delta was made on first; by content any other is as good.
+        copies.sort_by_key(|name| name.id != link.id);
+        let mut reasons = Vec::new();
+        for name in &copies {
+            let mut sink = Proof::new(Spill::new(&self.workspace));
+            match self.restore_at(name, version.size, Care::Thorough, depth + 1, &Meter::silent(), &mut sink)
+            {
+                Ok(()) => {}
+                Err(Failure::Copy(reason)) => {
+                    reasons.push(reason);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            }
+            let (spill, found) = sink.into_parts();
+            if found == version.oid {
+                let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
+                return Ok(bytes);
+            }
+            reasons.push(format!("{} yields other bytes", Key::copy(name)));
+        }
+        if copies.is_empty() {
+            reasons.push(format!("its base {} is gone", link.id));
+        }
+        Err(Failure::Copy(reasons.join("; ")))
+    }
+}
+
+fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Attempt<T>>) -> Attempt<T> {
+    thread.join().unwrap_or_else(|_| Err(Failure::Fatal(Error::Internal("a download thread failed".into()))))
+}
+
+/// Provides a place for an object's bytes as often as it is tried.
+type Place<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&mut dyn Write) -> Attempt<()>) -> Attempt<Proven>;
+
+/// Whether the bytes that were written are the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proven {
+    Yes,
+    No,
+}
+
+/// Hashes what passes through.
+struct Proof<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Proof<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::default() }
+    }
+
+    fn into_parts(self) -> (W, Oid) {
+        (self.inner, self.hasher.finish())
+    }
+
+    fn finish(mut self, expected: Oid) -> io::Result<Proven> {
+        self.inner.flush()?;
+        Ok(if self.hasher.finish() == expected { Proven::Yes } else { Proven::No })
+    }
+}
+
+impl<W: Write> Write for Proof<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Remembers that reading failed, where the same error could come from writing.
+struct Source<'a> {
+    inner: &'a mut dyn Read,
+    failed: bool,
+}
+
+impl<'a> Source<'a> {
+    fn new(inner: &'a mut dyn Read) -> Self {
+        Self { inner, failed: false }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer);
+        self.failed |= read.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        read
+    }
+}

@@ -1,0 +1,265 @@
+//! The two lines of the program: an object to the store (`upload`), an object from it (`download`).
+//!
+//! Both are given an oid and a size, and nothing else. Paths and earlier versions come from git and only ever
+//! save bytes; what a reader needs is in the store.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::cache::Cache;
+use crate::cancel::Cancel;
+use crate::codec::Effort;
+use crate::config::Settings;
+use crate::depot::{self, Depot};
+use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
+use crate::error::{Error, Result};
+use crate::git::names::Range;
+use crate::git::place::{object_path, shared_mode};
+use crate::git::{Config, Git, Names, Operation, Place, Version};
+use crate::model::{Hasher, Location, Oid};
+
+mod download;
+mod history;
+mod progress;
+mod upload;
+
+pub use progress::Meter;
+pub use upload::Stored;
+
+/// Everything that transfers of one process share.
+pub struct Transfer {
+    depot: Depot,
+    cache: Cache,
+    git: Git,
+    /// Where git-lfs keeps its objects.
+    lfs_folder: PathBuf,
+    workspace: Workspace,
+    /// Where locks are; none where nothing can be shared.
+    lock_folder: Option<PathBuf>,
+    effort: Effort,
+    /// The rights of downloaded files, where the repository asks for special ones.
+    file_mode: Option<u32>,
+    remote: String,
+    /// The remote's URL, where pushes are to be recorded.
+    registration: Option<String>,
+    registered: OnceLock<()>,
+    unpushed: OnceLock<Option<Names>>,
+    everything: OnceLock<Option<Names>>,
+    cancel: Cancel,
+}
+
+/// What a transfer is for.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Up or down.
+    pub operation: Operation,
+    /// The remote's name, or the URL that git was given in its place.
+    pub remote: String,
+    /// The store, where the command line names it.
+    pub store: Option<String>,
+}
+
+impl Transfer {
+    /// Resolves settings and store for a session in the repository around `folder`. Contacts nothing.
+    ///
+    /// # Errors
+    /// Settings, git, and a local disk that cannot be written.
+    pub fn open(folder: &Path, session: &Session, cancel: &Cancel) -> Result<Self> {
+        let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
+        let place = Place::find(&git)?;
+        let config = Config::read(&git, &place)?;
+        let settings = Settings::read(&config)?;
+        let location =
+            settings.location(session.store.as_deref(), &config, session.operation, &session.remote)?;
+        let store = settings.open(&location, cancel);
+        let git = Git::new(folder.to_path_buf(), settings.git_patience, cancel.clone());
+        Self::with_store(
+            Parts { git, place, config, settings, location, session: session.clone() },
+            store,
+            cancel,
+        )
+    }
+
+    /// Builds the transfer around a store.
+    fn with_store(parts: Parts, store: Box<dyn crate::store::WriteStore>, cancel: &Cancel) -> Result<Self> {
+        let Parts { git, place, config, settings, location, session } = parts;
+        let lfs_folder = place.lfs_folder(&config);
+        let temporary = lfs_folder.join("tmp");
+        let workspace = Workspace::create(&temporary, settings.leftover_age)
+            .map_err(|source| Error::disk(format!("use {}", temporary.display()), source))?;
+        let private = settings.cache_folder.clone().filter(|folder| usable(folder));
+        let shared = private.as_ref().and_then(|_| settings.store_folder(&location));
+        Ok(Self {
+            depot: Depot::new(store, shared.clone()),
+            cache: Cache::new(private, settings.cache_max_bytes),
+            lock_folder: shared.map(|folder| folder.join("locks")),
+            lfs_folder,
+            workspace,
+            effort: settings.effort,
+            file_mode: shared_mode(&config),
+            registration: settings.register.then(|| remote_url(&config, &session.remote)).flatten(),
+            remote: session.remote,
+            registered: OnceLock::new(),
+            unpushed: OnceLock::new(),
+            everything: OnceLock::new(),
+            git,
+            cancel: cancel.clone(),
+        })
+    }
+
+    /// Returns the folder of this process' temporary files.
+    pub fn workspace(&self) -> &Path {
+        self.workspace.path()
+    }
+
+    fn depot_error(&self, source: depot::Error) -> Error {
+        match source {
+            depot::Error::Store(crate::store::Error::Cancelled) => Error::Cancelled,
+            source => Error::Depot { store: self.depot.name(), source },
+        }
+    }
+
+    /// Returns where git-lfs or the cache has an object of this size; its bytes are not proven.
+    fn at_hand(&self, version: Version) -> Option<PathBuf> {
+        self.local_file(version).or_else(|| self.cache.find(&version.oid, version.size))
+    }
+
+    fn local_file(&self, version: Version) -> Option<PathBuf> {
+        let path = object_path(&self.lfs_folder, &version.oid);
+        std::fs::metadata(&path)
+            .is_ok_and(|data| data.is_file() && data.len() == version.size)
+            .then_some(path)
+    }
+
+    /// Reads an object that is at hand into one piece and proves it; what is wrong is not used.
+    fn read_at_hand(&self, version: Version) -> Result<Option<Bytes>> {
+        let cached = || self.cache.find(&version.oid, version.size);
+        for (path, is_cached) in [(self.local_file(version), false), (cached(), true)] {
+            let Some(path) = path else { continue };
+            match self.read_proven(&path, version) {
+                Ok(Some(bytes)) => return Ok(Some(bytes)),
+                Ok(None) if is_cached => self.cache.drop_wrong(&version.oid),
+                Ok(None) => {
+                    tracing::warn!(path = %path.display(), "git-lfs' own object is damaged: run git lfs fsck")
+                }
+                Err(error) if crate::cancel::is_cancelled(&error) => return Err(Error::Cancelled),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "cannot be read"),
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_proven(&self, path: &Path, version: Version) -> io::Result<Option<Bytes>> {
+        let mut spill = Spill::new(&self.workspace);
+        let mut hasher = Hasher::default();
+        let mut file = File::open(path)?.take(version.size + 1);
+        disk::copy(&mut file, &mut spill, &mut |bytes| {
+            hasher.update(bytes);
+            self.cancel.check()
+        })?;
+        if hasher.finish() != version.oid {
+            return Ok(None);
+        }
+        spill.finish().map(Some)
+    }
+
+    /// Hashes a local file to prove that it is the object, and tells what shows that it changes later.
+    fn prove_local(&self, path: &Path, version: Version, meter: &Meter) -> Result<Fingerprint> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::LocalMissing { path: path.to_path_buf() },
+            _ => Error::disk(format!("read {}", path.display()), source),
+        };
+        let mut file = File::open(path).map_err(failed)?;
+        let fingerprint = Fingerprint::of(&file).map_err(failed)?;
+        let mut hasher = Hasher::default();
+        let size = disk::copy(&mut file, &mut io::sink(), &mut |bytes| {
+            hasher.update(bytes);
+            meter.add(bytes.len() as u64);
+            self.cancel.check()
+        });
+        let (size, found) = (size.map_err(failed)?, hasher.finish());
+        if found != version.oid || size != version.size {
+            return Err(Error::LocalCorrupt { path: path.to_path_buf(), found });
+        }
+        Ok(fingerprint)
+    }
+
+    /// Waits until no other process of this machine works on an object.
+    fn lock(&self, oid: &Oid) -> Result<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        // A few thousand files serve for all objects: two objects that share one only wait for each other.
+        let path = folder.join(&oid.to_string()[..3]);
+        match disk::Lock::wait(&path, &self.cancel) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if crate::cancel::is_cancelled(&error) => Err(Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(%error, "cannot lock: working without");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
+    fn earlier(&self, version: Version) -> Vec<Version> {
+        let unpushed = self.unpushed.get_or_init(|| self.names(Range::Unpushed { remote: &self.remote }));
+        if let Some(found) = self.earlier_in(unpushed.as_ref(), version) {
+            return found;
+        }
+        let everything = self.everything.get_or_init(|| self.names(Range::Everything));
+        self.earlier_in(everything.as_ref(), version).unwrap_or_default()
+    }
+
+    fn names(&self, range: Range<'_>) -> Option<Names> {
+        let names = Names::read(&self.git, range);
+        names.inspect_err(|error| tracing::info!(%error, "no names from git")).ok()
+    }
+
+    fn earlier_in(&self, names: Option<&Names>, version: Version) -> Option<Vec<Version>> {
+        let earlier = names?.earlier(&self.git, version);
+        earlier.inspect_err(|error| tracing::info!(%error, "no earlier versions from git")).ok().flatten()
+    }
+}
+
+/// What a transfer is built from.
+struct Parts {
+    git: Git,
+    place: Place,
+    config: Config,
+    settings: Settings,
+    location: Location,
+    session: Session,
+}
+
+fn usable(folder: &Path) -> bool {
+    let made = disk::private_folder(folder);
+    made.inspect_err(|error| tracing::warn!(%error, "no cache: {} cannot be used", folder.display())).is_ok()
+}
+
+/// Returns the URL of a remote without user and password; `None` where there is none to tell.
+fn remote_url(config: &Config, remote: &str) -> Option<String> {
+    let url = config.user(&format!("remote.{remote}.url")).unwrap_or(remote);
+    let url = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[host..])
+        }
+        None => url.rsplit_once('@').map_or(url, |(_, rest)| rest).to_owned(),
+    };
+    (!url.is_empty()).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remotes_url_is_recorded_without_user_and_password() {
+        let url = |text| remote_url(&Config::default(), text).expect("url");
+        assert_eq!(url("https://user:secret@host/a@b"), "https://host/a@b");
+        assert_eq!(url("git@host:team/repo.git"), "host:team/repo.git");
+        assert_eq!(url("/srv/repo.git"), "/srv/repo.git");
+    }
+}

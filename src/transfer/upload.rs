@@ -1,0 +1,473 @@
+//! Upload: an object to the store, as the smallest thing from which everybody can rebuild it.
+//!
+//! names → candidates → plan → encode → prove → put copy → confirm base → remember → cache.
+//!
+//! What surprises: a delta whose base was condemned meanwhile stays where it is, unused. The object is then
+//! stored whole under a new name, and only that is relied upon.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::progress::Meter;
+use super::{Error, Result, Transfer};
+use crate::clock::Stopwatch;
+use crate::codec::{self, Encoded, Header};
+use crate::depot::{Base, Settled};
+use crate::disk::{self, Bytes, Fingerprint};
+use crate::git::Version;
+use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
+use crate::model::{Chain, CopyId, CopyName, Hasher, Link, Oid, Shape};
+use crate::plan::{self, DeltaCost, Verdict};
+use crate::store::{self, Body, Source};
+
+/// How an object came to be in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It was there.
+    Already,
+    /// As a delta.
+    Delta {
+        /// Bytes that went to the store.
+        size: u64,
+        /// Copies that a reader with an empty disk fetches.
+        depth: usize,
+    },
+    /// As a whole.
+    Whole {
+        /// Bytes that went to the store.
+        size: u64,
+    },
+}
+
+/// An object that is to be stored: proven to be what its oid says, and watched for changes.
+struct Target<'a> {
+    version: Version,
+    path: &'a Path,
+    fingerprint: Fingerprint,
+}
+
+/// A copy that waits in a file, header first. Not proven.
+struct Draft {
+    file: tempfile::NamedTempFile,
+    encoded: Encoded,
+    stored_size: u64,
+}
+
+/// A copy that was decoded and yields its object. Only such are published.
+struct Proven(Draft);
+
+impl Transfer {
+    /// Stores one object and returns how it is stored.
+    ///
+    /// `path` is where git-lfs says that the object is; where that is not so, its own folder is looked at.
+    ///
+    /// # Errors
+    /// `LocalCorrupt`, `LocalMissing`, and what the store or the disk says. Nothing is published then that is
+    /// not whole.
+    pub fn upload(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
+        let watch = Stopwatch::start();
+        let stored =
+            self.upload_inner(version, path, meter).map_err(|error| error.about("upload", version.oid))?;
+        if watch.elapsed() > TRANSFER_AGE_MAX {
+            // What was seen two weeks ago may have been collected since (R6).
+            return Err(Error::Expired.about("upload", version.oid));
+        }
+        meter.finish();
+        Ok(stored)
+    }
+
+    fn upload_inner(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
+        let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
+        meter.stage(20, version.size);
+        let fingerprint = self.prove_local(&path, version, meter)?;
+        self.register()?;
+        if self.is_stored(version)? {
+            return Ok(Stored::Already);
+        }
+        let earlier =
+            if plan::is_worth_a_delta(version.size) { self.settle_history(version)? } else { Vec::new() };
+        self.store_locked(&Target { version, path: &path, fingerprint }, &earlier, meter)
+    }
+
+    fn own_path(&self, version: Version) -> PathBuf {
+        crate::git::place::object_path(&self.lfs_folder, &version.oid)
+    }
+
+    /// Records where this push comes from, once per process.
+    fn register(&self) -> Result<()> {
+        if let Some(url) = &self.registration
+            && self.registered.get().is_none()
+        {
+            self.depot.register(url).map_err(|error| self.depot_error(error))?;
+            self.registered.get_or_init(|| ());
+        }
+        Ok(())
+    }
+
+    fn is_stored(&self, version: Version) -> Result<bool> {
+        let found = self.depot.find_reliable(&version.oid).map_err(|error| self.depot_error(error))?;
+        Ok(found.is_some())
+    }
+
+    /// Stores an earlier version, unless somebody did so meanwhile.
+    pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
+        let path = self.own_path(version);
+        let fingerprint = self.prove_local(&path, version, meter)?;
+        self.store_locked(&Target { version, path: &path, fingerprint }, earlier, meter)
+    }
+
+    fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
+        let _lock = self.lock(&target.version.oid)?;
+        // Another process of this machine may have stored it while this one waited.
+        if self.depot.remembers(&target.version.oid) && self.is_stored(target.version)? {
+            return Ok(Stored::Already);
+        }
+        let stored = self.store(target, earlier, meter)?;
+        self.cache.offer(&target.version.oid, target.path);
+        tracing::info!(oid = %target.version.oid, size = target.version.size, ?stored, "stored");
+        Ok(stored)
+    }
+
+    fn store(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
+        if let Some(base) = self.nearest_base(earlier)? {
+            for candidate in self.candidates(base, target.version.size)? {
+                if let Some(stored) = self.store_delta(target, &candidate, meter)? {
+                    return Ok(stored);
+                }
+            }
+        }
+        self.store_whole(target, meter)
+    }
+
+    /// Finds the nearest earlier version that a delta may be built on.
+    fn nearest_base(&self, earlier: &[Version]) -> Result<Option<Settled>> {
+        for version in earlier {
+            let base =
+                self.depot.find_base(&version.oid, version.size).map_err(|error| self.depot_error(error))?;
+            if base.is_some() {
+                return Ok(base);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what a delta may be tried on: the nearest version, else the reference of its chain.
+    fn candidates(&self, base: Settled, size: u64) -> Result<Vec<Settled>> {
+        let mut candidates = Vec::new();
+        if let Some(reference) = base.chain.reference().filter(|_| base.chain.depth() > 1) {
+            let found = self.depot.find_base(&reference.id.oid, reference.object_size);
+            candidates.extend(
+                found.map_err(|error| self.depot_error(error))?.filter(|found| found.chain.depth() == 1),
+            );
+        }
+        candidates.insert(0, base);
+        candidates.retain(|candidate| plan::may_extend(&candidate.chain, size));
+        Ok(candidates)
+    }
+
+    /// Stores the object as a delta; `None` when that does not work out or does not pay.
+    fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
+        let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
+        let id = self.new_id(target)?;
+        meter.stage(55, target.version.size);
+        let Some(draft) = self.draft_delta(target, id, base, &bytes, meter)? else { return Ok(None) };
+        if !self.pays(target, base, &draft)? {
+            return Ok(None);
+        }
+        meter.stage(75, target.version.size);
+        let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(None) };
+        drop(bytes);
+        meter.stage(100, proven.0.stored_size);
+        let name = CopyName { id, shape: Shape::Delta { base: base.id(), codec: proven.0.encoded.codec } };
+        self.publish_proven(name, &proven, meter)?;
+        let confirmed = self.depot.base_of(&base.id()).map_err(|error| self.depot_error(error))?;
+        if confirmed == Base::Condemned {
+            tracing::warn!(base = %base.id(), "the base is condemned or gone: storing the object whole");
+            self.depot.distrust(&base.id());
+            return Ok(None);
+        }
+        let chain = chain_with(&name, target.version.size, &proven, &base.chain);
+        let depth = chain.depth();
+        self.depot.remember(chain);
+        Ok(Some(Stored::Delta { size: proven.0.stored_size, depth }))
+    }
+
+    /// Gets the bytes of a base, from this machine if they are here; `None` when no source has the right ones.
+    fn base_bytes(&self, base: &Settled) -> Result<Option<Bytes>> {
+        let Some(link) = base.chain.links.first() else { return Ok(None) };
+        let version = Version { oid: link.id.oid, size: link.object_size };
+        if let Some(bytes) = self.read_at_hand(version)? {
+            return Ok(Some(bytes));
+        }
+        match self.fetch_bytes(version) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error @ (Error::Damaged { .. } | Error::NotStored { .. } | Error::CodecUnknown { .. })) => {
+                tracing::warn!(oid = %version.oid, %error, "no base");
+                self.depot.distrust(&base.id());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new_id(&self, target: &Target<'_>) -> Result<CopyId> {
+        let nonce = self.depot.nonce().map_err(|error| self.depot_error(error))?;
+        Ok(CopyId { oid: target.version.oid, nonce })
+    }
+
+    fn draft_delta(
+        &self,
+        target: &Target<'_>,
+        id: CopyId,
+        base: &Settled,
+        bytes: &[u8],
+        meter: &Meter,
+    ) -> Result<Option<Draft>> {
+        self.draft(target, id, &base.chain, |mut reader, sink| {
+            let size = target.version.size;
+            codec::encode_delta(bytes, &mut reader, size, self.effort, sink, &mut |done| {
+                self.step(meter, done)
+            })
+        })
+    }
+
+    /// Writes header and payload of a copy into a file.
+    fn draft(
+        &self,
+        target: &Target<'_>,
+        id: CopyId,
+        chain: &Chain,
+        encode: impl FnOnce(File, &mut dyn Write) -> codec::Result<Option<Encoded>>,
+    ) -> Result<Option<Draft>> {
+        let disk_failed = |source| Error::disk("write a temporary file", source);
+        let mut file = self.workspace.file().map_err(disk_failed)?;
+        // The header says what encoding found: its place is kept free.
+        file.write_all(&vec![0; Header::size(chain.depth())]).map_err(disk_failed)?;
+        let reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+        let mut sink = io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
+        let Some(encoded) = encode(reader, &mut sink)? else { return Ok(None) };
+        sink.flush().map_err(disk_failed)?;
+        drop(sink);
+        let header = Header {
+            id,
+            object_size: target.version.size,
+            written_size: encoded.written_size,
+            chain: chain.clone(),
+        };
+        disk::rewind(file.as_file_mut()).map_err(disk_failed)?;
+        file.write_all(&header.to_bytes()).map_err(disk_failed)?;
+        let stored_size = file.as_file().metadata().map_err(disk_failed)?.len();
+        Ok(Some(Draft { file, encoded, stored_size }))
+    }
+
+    fn pays(&self, target: &Target<'_>, base: &Settled, draft: &Draft) -> Result<bool> {
+        let size = target.version.size;
+        let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
+        let verdict = match plan::judge(&base.chain, size, cost, None) {
+            Verdict::Measure => plan::judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
+            verdict => verdict,
+        };
+        tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
+        Ok(verdict == Verdict::Keep)
+    }
+
+    /// Returns what a whole copy would take.
+    fn measure_whole(&self, target: &Target<'_>) -> Result<u64> {
+        let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+        let mut counter = Counter(0);
+        let size = target.version.size;
+        codec::encode_whole(&mut reader, size, self.effort, &mut counter, &mut |_| self.cancel.check())?;
+        Ok(counter.0.min(size))
+    }
+
+    /// Decodes a draft and compares: `None` when it does not yield the object, which is a fault of a codec.
+    fn prove(
+        &self,
+        draft: Draft,
+        target: &Target<'_>,
+        base: Option<&[u8]>,
+        meter: &Meter,
+    ) -> Result<Option<Proven>> {
+        let failed = |source| Error::disk("read a temporary file", source);
+        let mut payload = draft.file.reopen().map_err(failed)?;
+        let header = Header::read(&mut payload)?;
+        let mut sink = HashSink(Hasher::default());
+        let size = target.version.size;
+        let mut watch = |done| self.step(meter, done);
+        let decoded = codec::decode(draft.encoded.codec, base, &mut payload, size, &mut sink, &mut watch);
+        if let Err(codec::Error::Io(source)) = decoded {
+            return Err(failed(source));
+        }
+        if decoded.is_err() || sink.0.finish() != target.version.oid || header.id.oid != target.version.oid {
+            // Also what happens when the local file changed under our hands.
+            self.check_unchanged(target)?;
+            tracing::error!(oid = %target.version.oid, ?decoded, "an encoded copy does not decode: not used");
+            return Ok(None);
+        }
+        Ok(Some(Proven(draft)))
+    }
+
+    fn publish_proven(&self, name: CopyName, proven: &Proven, meter: &Meter) -> Result<()> {
+        let source = Source::File { path: proven.0.file.path(), size: proven.0.stored_size };
+        let digest =
+            hash_file(proven.0.file.path()).map_err(|source| Error::disk("read a temporary file", source))?;
+        let body = Body { source, digest, sent: &|count| meter.add(count) };
+        self.depot.publish(&name, &body).map_err(|error| self.depot_error(error))?;
+        Ok(())
+    }
+
+    fn store_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
+        let size = target.version.size;
+        if self.looks_packable(target)? {
+            let id = self.new_id(target)?;
+            meter.stage(55, size);
+            let draft = self.draft(target, id, &Chain::default(), |mut reader, sink| {
+                let mut watch = |done| self.step(meter, done);
+                codec::encode_whole(&mut reader, size, self.effort, sink, &mut watch).map(Some)
+            })?;
+            if let Some(draft) = draft.filter(|draft| plan::is_worth_packing(size, draft.stored_size)) {
+                meter.stage(75, size);
+                if let Some(proven) = self.prove(draft, target, None, meter)? {
+                    return self.publish_packed(target, id, &proven, meter);
+                }
+            }
+        }
+        self.publish_raw(target, meter)
+    }
+
+    fn publish_packed(
+        &self,
+        target: &Target<'_>,
+        id: CopyId,
+        proven: &Proven,
+        meter: &Meter,
+    ) -> Result<Stored> {
+        meter.stage(100, proven.0.stored_size);
+        let name = CopyName { id, shape: Shape::Full { codec: Some(proven.0.encoded.codec) } };
+        self.publish_proven(name, proven, meter)?;
+        self.depot.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
+        Ok(Stored::Whole { size: proven.0.stored_size })
+    }
+
+    /// Stores exactly the object's bytes.
+    fn publish_raw(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
+        let Version { oid, size } = target.version;
+        meter.stage(100, size);
+        let name = CopyName { id: self.new_id(target)?, shape: Shape::Full { codec: None } };
+        let body = Body {
+            source: Source::File { path: target.path, size },
+            digest: oid,
+            sent: &|count| meter.add(count),
+        };
+        match self.depot.publish(&name, &body) {
+            Err(crate::depot::Error::Store(store::Error::Digest { .. })) => {
+                self.prove_local(target.path, target.version, &Meter::silent())?;
+                return Err(Error::Internal(format!(
+                    "the store refused the bytes of {oid}, which are right"
+                )));
+            }
+            stored => drop(stored.map_err(|error| self.depot_error(error))?),
+        }
+        self.check_unchanged(target)?;
+        let own = Link { id: name.id, codec: None, object_size: size, stored_size: size, written_size: size };
+        self.depot.remember(Chain { links: vec![own] });
+        Ok(Stored::Whole { size })
+    }
+
+    /// Fails when the local file is not the one any more that was proven.
+    fn check_unchanged(&self, target: &Target<'_>) -> Result<()> {
+        let now = File::open(target.path).and_then(|file| Fingerprint::of(&file));
+        if now.map_err(|source| Error::disk("read the object", source))? == target.fingerprint {
+            return Ok(());
+        }
+        self.prove_local(target.path, target.version, &Meter::silent()).map(drop)
+    }
+
+    /// Compresses a few samples, so that nothing incompressible is packed in vain.
+    fn looks_packable(&self, target: &Target<'_>) -> Result<bool> {
+        let failed = |source| Error::disk("read the object", source);
+        let mut file = File::open(target.path).map_err(failed)?;
+        let (mut taken, mut packed) = (0, Counter(0));
+        for sample in sample_places(target.version.size) {
+            let bytes = read_at(&mut file, sample).map_err(failed)?;
+            let mut reader = &bytes[..];
+            codec::encode_whole(&mut reader, bytes.len() as u64, self.effort, &mut packed, &mut |_| Ok(()))?;
+            taken += bytes.len() as u64;
+        }
+        Ok(plan::is_worth_packing(taken, packed.0))
+    }
+
+    fn step(&self, meter: &Meter, done: u64) -> io::Result<()> {
+        meter.add(done);
+        self.cancel.check()
+    }
+}
+
+/// Returns the chain of a copy that was just stored on top of another chain.
+fn chain_with(name: &CopyName, object_size: u64, proven: &Proven, below: &Chain) -> Chain {
+    let own = Link {
+        id: name.id,
+        codec: name.codec(),
+        object_size,
+        stored_size: proven.0.stored_size,
+        written_size: proven.0.encoded.written_size,
+    };
+    Chain { links: std::iter::once(own).chain(below.links.iter().copied()).collect() }
+}
+
+const SAMPLE_BYTES: u64 = 128 * 1024;
+const SAMPLES: u64 = 8;
+
+/// Returns where samples of an object begin: all of a small one.
+fn sample_places(size: u64) -> Vec<u64> {
+    if size <= SAMPLE_BYTES * SAMPLES {
+        return (0..size).step_by(SAMPLE_BYTES as usize).collect();
+    }
+    (0..SAMPLES).map(|index| (size - SAMPLE_BYTES) / (SAMPLES - 1) * index).collect()
+}
+
+fn read_at(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    file.take(SAMPLE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn hash_file(path: &Path) -> io::Result<Oid> {
+    let mut hasher = Hasher::default();
+    disk::copy(&mut File::open(path)?, &mut io::sink(), &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
+/// Counts bytes and keeps none.
+struct Counter(u64);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Hashes bytes and keeps none.
+struct HashSink(Hasher);
+
+impl Write for HashSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
