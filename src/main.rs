@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use lfs_delta::agent::{self, Serving};
@@ -9,6 +10,7 @@ use lfs_delta::cancel::Cancel;
 use lfs_delta::cli::{self, Arguments, Command, Context};
 use lfs_delta::error::Error;
 use lfs_delta::logging;
+use lfs_delta::model::limits::CANCEL_PATIENCE;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -36,6 +38,7 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
         return Ok(());
     }
     logging::start("lfs-delta");
+    end_when_cancelled(cancel.clone());
     cli::run(command, &mut Context { folder, output: &mut io::stdout(), cancel })
 }
 
@@ -45,14 +48,19 @@ fn watch_signals(cancel: &Cancel) -> Result<(), Error> {
     let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
     let mut signals = signals.map_err(|source| Error::disk("watch signals", source))?;
     let cancel = cancel.clone();
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            cancel.raise();
-            std::thread::sleep(lfs_delta::model::limits::CANCEL_PATIENCE);
-            std::process::exit(i32::from(Error::Cancelled.kind().entry().exit));
-        }
-    });
+    std::thread::spawn(move || signals.forever().for_each(|_| cancel.raise()));
     Ok(())
+}
+
+/// Ends a command that waits for something that cannot be interrupted.
+fn end_when_cancelled(cancel: Cancel) {
+    std::thread::spawn(move || {
+        while !cancel.is_raised() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(CANCEL_PATIENCE);
+        std::process::exit(i32::from(Error::Cancelled.kind().entry().exit));
+    });
 }
 
 /// Takes stdout for the protocol alone: whatever prints there later, a library even, goes to stderr.

@@ -38,7 +38,10 @@ type Output = Arc<Mutex<dyn Write + Send>>;
 /// Answers git-lfs until it terminates or closes its end.
 pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
     let lines = read_lines(input, serving.cancel.clone());
+    let workspace = Arc::new(Mutex::new(None));
+    end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace));
     let mut agent = Agent {
+        workspace,
         output: Arc::new(Mutex::new(output)),
         session: Session {
             operation: Operation::Download,
@@ -66,7 +69,6 @@ fn read_lines(input: impl Read + Send + 'static, cancel: Cancel) -> Receiver<Vec
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         forward_lines(BufReader::new(input), &sender);
-        // Lines that were read before are still answered as far as that goes without transfers.
         cancel.raise();
     });
     receiver
@@ -79,8 +81,7 @@ fn forward_lines(mut input: impl BufRead, lines: &Sender<Vec<u8>>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let is_last = matches!(Event::parse(&line), Event::Terminate);
-        if lines.send(line).is_err() || is_last {
+        if lines.send(line).is_err() {
             return;
         }
     }
@@ -91,6 +92,8 @@ struct Agent {
     session: Session,
     output: Output,
     transfer: Option<Transfer>,
+    /// Where the temporary files are, for whoever ends the process by force.
+    workspace: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Agent {
@@ -138,7 +141,8 @@ impl Agent {
             return Ok(transfer);
         }
         let transfer = Transfer::open(&self.serving.folder, &self.session, &self.serving.cancel)?;
-        clean_up_when_cancelled(self.serving.cancel.clone(), transfer.workspace().to_path_buf());
+        *self.workspace.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(transfer.workspace().to_path_buf());
         Ok(self.transfer.insert(transfer))
     }
 
@@ -178,16 +182,18 @@ fn write_line(output: &Output, cancel: &Cancel, line: &Value) {
     }
 }
 
-/// Ends the process when a cancelled transfer does not end by itself, and leaves no temporary file.
-fn clean_up_when_cancelled(cancel: Cancel, workspace: PathBuf) {
+/// Ends the process when it does not end by itself after it was cancelled, and leaves no temporary file.
+fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>) {
     std::thread::spawn(move || {
         while !cancel.is_raised() {
             std::thread::sleep(Duration::from_millis(50));
         }
         std::thread::sleep(CANCEL_PATIENCE);
-        // The transfer waits for something that cannot be interrupted. Nothing is half published: a copy shows
-        // only when it is whole.
-        let _ = std::fs::remove_dir_all(workspace);
+        // Something waits that cannot be interrupted. Nothing is half published: a copy shows only when it is
+        // whole.
+        if let Some(folder) = &*workspace.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = std::fs::remove_dir_all(folder);
+        }
         std::process::exit(i32::from(Kind::Cancelled.entry().exit));
     });
 }

@@ -83,6 +83,17 @@ pub enum Base {
     Condemned,
 }
 
+/// Whether an object is in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// By a copy that may be relied upon.
+    Stored,
+    /// Only by copies that may not: their chains have a gap, or are condemned.
+    Broken,
+    /// Not at all.
+    Absent,
+}
+
 /// A copy that may serve as base: it is settled, and what reading it costs is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
@@ -274,20 +285,22 @@ impl Depot {
         Ok(self.listings.look_recently(&*self.store, oid, known)?)
     }
 
-    /// Finds a copy that "already stored" may rely on (R5): not condemned, on a base that is not condemned, with
-    /// its whole chain present.
+    /// Finds out whether an object is stored so that it may be relied upon (R5): by a copy that is not condemned,
+    /// on a base that is not condemned, with its whole chain present.
     ///
     /// # Errors
     /// What the store says.
-    pub fn find_reliable(&self, oid: &Oid) -> Result<Option<StoredCopy>> {
+    pub fn presence(&self, oid: &Oid) -> Result<Presence> {
         let folder = self.look_recently(oid)?;
+        let mut presence = Presence::Absent;
         for copy in folder.uncondemned() {
             if self.is_whole(copy)? && self.is_settled(copy, folder.seen())? {
-                return Ok(Some(*copy));
+                return Ok(Presence::Stored);
             }
             tracing::warn!(key = %Key::copy(&copy.name), "a copy that cannot be relied upon is passed over");
+            presence = Presence::Broken;
         }
-        Ok(None)
+        Ok(presence)
     }
 
     /// Returns whether every copy of a chain is there.
@@ -333,7 +346,7 @@ impl Depot {
         if let Some(settled) = self.memory.get(oid) {
             return Ok(Some(settled));
         }
-        let folder = self.look(oid)?;
+        let folder = self.look_recently(oid)?;
         for copy in folder.uncondemned() {
             if !self.is_settled(copy, folder.seen())? {
                 continue;

@@ -37,6 +37,9 @@ impl Transfer {
 
     /// Returns whether an earlier version seems to be in the store. Being wrong costs compression only.
     fn is_known(&self, version: Version) -> Result<bool> {
+        if self.depot.remembers(&version.oid) {
+            return Ok(true);
+        }
         let folder = self.depot.look_recently(&version.oid).map_err(|error| self.depot_error(error))?;
         Ok(!folder.copies().is_empty())
     }

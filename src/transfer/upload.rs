@@ -13,7 +13,7 @@ use super::progress::Meter;
 use super::{Error, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Encoded, Header};
-use crate::depot::{Base, Settled};
+use crate::depot::{Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
@@ -82,11 +82,13 @@ impl Transfer {
         meter.stage(20, version.size);
         let fingerprint = self.prove_local(&path, version, meter)?;
         self.register()?;
-        if self.is_stored(version)? {
-            return Ok(Stored::Already);
-        }
-        let earlier =
-            if plan::is_worth_a_delta(version.size) { self.settle_history(version)? } else { Vec::new() };
+        let earlier = match self.presence(version)? {
+            Presence::Stored => return Ok(Stored::Already),
+            Presence::Absent if plan::is_worth_a_delta(version.size) => self.settle_history(version)?,
+            // Where one chain has a gap, the chain of the version before may have the same: only a whole copy
+            // repairs for sure.
+            Presence::Absent | Presence::Broken => Vec::new(),
+        };
         self.store_locked(&Target { version, path: &path, fingerprint }, &earlier, meter)
     }
 
@@ -105,9 +107,8 @@ impl Transfer {
         Ok(())
     }
 
-    fn is_stored(&self, version: Version) -> Result<bool> {
-        let found = self.depot.find_reliable(&version.oid).map_err(|error| self.depot_error(error))?;
-        Ok(found.is_some())
+    fn presence(&self, version: Version) -> Result<Presence> {
+        self.depot.presence(&version.oid).map_err(|error| self.depot_error(error))
     }
 
     /// Stores an earlier version, unless somebody did so meanwhile.
@@ -120,7 +121,7 @@ impl Transfer {
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let _lock = self.lock(&target.version.oid)?;
         // Another process of this machine may have stored it while this one waited.
-        if self.depot.remembers(&target.version.oid) && self.is_stored(target.version)? {
+        if self.depot.remembers(&target.version.oid) && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
         }
         let stored = self.store(target, earlier, meter)?;
