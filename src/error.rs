@@ -304,7 +304,7 @@ pub const KINDS: &[KindEntry] = &[
         "do not use this repository before you know who wrote its .lfsconfig",
     ),
     row(Kind::Setting, 1007, 2, "correct the setting, or remove it to get the default"),
-    row(Kind::Usage, 1008, 2, "see `lfs-delta help`"),
+    row(Kind::Usage, 1008, 2, "see `lfs-delta help` for the commands and what they take"),
     row(
         Kind::NoStoreThere,
         2001,

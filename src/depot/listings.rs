@@ -161,10 +161,11 @@ impl Listings {
 
     /// Answers from a listing that was begun after `seen`.
     pub(super) fn look_after(&self, store: &dyn ReadStore, oid: &Oid, seen: SystemTime) -> Result<Folder> {
-        let scope = match self.state().folders.get(oid) {
-            Some((begun, folder)) if begun.started() >= seen => return Ok(folder.clone()),
-            _ => self.widen(oid),
-        };
+        let alone = self.state().folders.get(oid).filter(|(begun, _)| begun.started() >= seen).cloned();
+        if let Some((_, folder)) = alone {
+            return Ok(folder);
+        }
+        let scope = self.widen(oid);
         let listing = match scope {
             Some(scope) => self.list(store, &scope, Some(seen))?,
             None => None,
@@ -201,6 +202,9 @@ impl Listings {
     /// Chooses what to list next: more, the more often this process asks. `None` is the object's own folder.
     fn widen(&self, oid: &Oid) -> Option<Scope> {
         let mut state = self.state();
+        if self.is_shared(&Scope::All) && !state.too_large {
+            return Some(Scope::All);
+        }
         state.looks += 1;
         if state.looks <= LOOKS_BEFORE_SHARDS {
             return None;
@@ -265,6 +269,12 @@ impl Listings {
         }
         self.write_shared(scope, &listed, begun);
         Ok(Some(Listing { begun, folders: sort(&listed, clock::now()) }))
+    }
+
+    /// Returns whether another process has just shared a listing.
+    fn is_shared(&self, scope: &Scope) -> bool {
+        let path = self.shared.as_ref().map(|folder| folder.join(scope.file_name()));
+        path.is_some_and(|path| path.exists() && !disk::is_older(&path, LISTING_AGE_MAX))
     }
 
     fn read_shared(&self, scope: &Scope) -> Option<Listing> {

@@ -10,6 +10,10 @@ use crate::codec::Header;
 use crate::disk;
 use crate::model::{Chain, Key, Link, Oid};
 
+/// The file that says that the store is of format 1. A later format adds a `needs` file to the store, which is
+/// looked at by every process.
+const FORMAT_MARK: &str = "format-1";
+
 /// The memory of one store on this machine.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -67,14 +71,31 @@ impl Memory {
     }
 
     pub(super) fn knows_repository(&self, key: &Key) -> bool {
-        self.folder.as_ref().is_some_and(|folder| folder.join(key.as_str()).exists())
+        self.is_marked(key.as_str())
     }
 
     pub(super) fn remember_repository(&self, key: &Key) {
+        self.mark(key.as_str());
+    }
+
+    /// Returns whether `lfs-delta.json` was read once and found to be of the format that this program knows.
+    pub(super) fn knows_format(&self) -> bool {
+        self.is_marked(FORMAT_MARK)
+    }
+
+    pub(super) fn remember_format(&self) {
+        self.mark(FORMAT_MARK);
+    }
+
+    fn is_marked(&self, name: &str) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.join(name).exists())
+    }
+
+    fn mark(&self, name: &str) {
         if let Some(folder) = &self.folder
-            && let Err(error) = disk::replace(&folder.join(key.as_str()), b"")
+            && let Err(error) = disk::replace(&folder.join(name), b"")
         {
-            tracing::debug!(%error, "cannot remember a repository");
+            tracing::debug!(%error, name, "cannot remember");
         }
     }
 

@@ -138,8 +138,10 @@ impl Depot {
 
     /// Checks once per process that there is a store, of a format that this program may read.
     ///
+    /// One LIST; and one GET of `lfs-delta.json` where this machine has not read it yet.
+    ///
     /// # Errors
-    /// `NoStore`, `TooNew`.
+    /// `NoStore`, `TooNew`, `Manifest`.
     pub fn open(&self) -> Result<()> {
         if self.opened.get().is_some() {
             return Ok(());
@@ -150,6 +152,10 @@ impl Depot {
         }
         if let Some(feature) = about.needs_to_read.first() {
             return Err(self.too_new(feature));
+        }
+        if !self.memory.knows_format() {
+            self.check_manifest()?;
+            self.memory.remember_format();
         }
         if let Some(feature) = about.needs_to_write.into_iter().next() {
             // Only writing stops, and only when something is to be written.
@@ -513,3 +519,6 @@ fn entries(listed: &Listed) -> Option<(Oid, Entry)> {
     };
     Some((oid, entry))
 }
+
+#[cfg(test)]
+mod tests;

