@@ -150,7 +150,7 @@ impl Listings {
         if let Some(folder) = self.recent(oid) {
             return Ok(folder);
         }
-        let Some(scope) = self.widen(oid) else { return self.look_now(store, oid) };
+        let Some(scope) = self.widen(oid, None) else { return self.look_now(store, oid) };
         let Some(listing) = self.list(store, &scope, None)? else { return self.look_now(store, oid) };
         match listing.folders.get(oid) {
             Some(folder) => Ok(folder.clone()),
@@ -161,12 +161,12 @@ impl Listings {
 
     /// Answers from a listing that was begun after `seen`.
     pub(super) fn look_after(&self, store: &dyn ReadStore, oid: &Oid, seen: SystemTime) -> Result<Folder> {
+        // Bound first: the lock must not be held any more when the next step takes it again.
         let alone = self.state().folders.get(oid).filter(|(begun, _)| begun.started() >= seen).cloned();
         if let Some((_, folder)) = alone {
             return Ok(folder);
         }
-        let scope = self.widen(oid);
-        let listing = match scope {
+        let listing = match self.widen(oid, Some(seen)) {
             Some(scope) => self.list(store, &scope, Some(seen))?,
             None => None,
         };
@@ -199,20 +199,26 @@ impl Listings {
         found.filter(|folder| !folder.copies.is_empty()).cloned()
     }
 
-    /// Chooses what to list next: more, the more often this process asks. `None` is the object's own folder.
-    fn widen(&self, oid: &Oid) -> Option<Scope> {
+    /// Chooses what to list next: more, the more often this process asks, and what another has listed anyway.
+    /// `None` is the object's own folder.
+    fn widen(&self, oid: &Oid, seen: Option<SystemTime>) -> Option<Scope> {
         let mut state = self.state();
-        if self.is_shared(&Scope::All) && !state.too_large {
-            return Some(Scope::All);
-        }
         state.looks += 1;
         if state.looks <= LOOKS_BEFORE_SHARDS {
             return None;
         }
-        if state.shard_listings >= LOOKS_BEFORE_ALL && !state.too_large {
+        let enough = state.shard_listings >= LOOKS_BEFORE_ALL && !state.too_large;
+        if enough || self.others_listed(&Scope::All, seen) {
             return Some(Scope::All);
         }
         Some(Scope::Shard(oid.shard()))
+    }
+
+    /// Returns whether this machine shares a recent listing of a scope, begun after `seen` where that is given.
+    fn others_listed(&self, scope: &Scope, seen: Option<SystemTime>) -> bool {
+        let Some(folder) = &self.shared else { return false };
+        let begun = std::fs::metadata(folder.join(scope.file_name())).and_then(|data| data.modified());
+        begun.is_ok_and(|begun| clock::age(begun) <= LISTING_AGE_MAX && seen.is_none_or(|seen| begun >= seen))
     }
 
     /// Returns a recent listing of a scope, taken by this process or another, or takes one; only one begun
@@ -269,12 +275,6 @@ impl Listings {
         }
         self.write_shared(scope, &listed, begun);
         Ok(Some(Listing { begun, folders: sort(&listed, clock::now()) }))
-    }
-
-    /// Returns whether another process has just shared a listing.
-    fn is_shared(&self, scope: &Scope) -> bool {
-        let path = self.shared.as_ref().map(|folder| folder.join(scope.file_name()));
-        path.is_some_and(|path| path.exists() && !disk::is_older(&path, LISTING_AGE_MAX))
     }
 
     fn read_shared(&self, scope: &Scope) -> Option<Listing> {

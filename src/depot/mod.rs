@@ -114,8 +114,8 @@ pub struct Depot {
     store: Box<dyn WriteStore>,
     listings: Listings,
     memory: Memory,
-    opened: OnceLock<()>,
-    writable: OnceLock<()>,
+    /// Set once the store was looked at: the feature that keeps this program from writing, if there is one.
+    opened: OnceLock<Option<String>>,
 }
 
 impl Depot {
@@ -127,7 +127,6 @@ impl Depot {
             memory: Memory::new(shared),
             store,
             opened: OnceLock::new(),
-            writable: OnceLock::new(),
         }
     }
 
@@ -157,21 +156,16 @@ impl Depot {
             self.check_manifest()?;
             self.memory.remember_format();
         }
-        if let Some(feature) = about.needs_to_write.into_iter().next() {
-            // Only writing stops, and only when something is to be written.
-            tracing::info!(feature, "this store can only be read");
-        } else {
-            self.writable.get_or_init(|| ());
-        }
-        self.opened.get_or_init(|| ());
+        // Only writing stops at what is needed to write, and only when something is to be written.
+        self.opened.get_or_init(|| about.needs_to_write.into_iter().next());
         Ok(())
     }
 
     fn check_writable(&self) -> Result<()> {
         self.open()?;
-        match self.writable.get() {
-            Some(()) => Ok(()),
-            None => Err(self.too_new("a feature that must be known for writing")),
+        match self.opened.get() {
+            Some(Some(feature)) => Err(self.too_new(&format!("{feature}, to write in it"))),
+            _ => Ok(()),
         }
     }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use crate::model::{Key, KeyPrefix, Oid};
 
 pub mod calls;
-#[cfg(test)]
+#[doc(hidden)]
 pub mod contract;
 pub mod directory;
 pub mod error;

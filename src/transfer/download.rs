@@ -151,8 +151,11 @@ impl Transfer {
                     Ok(()) => return Ok(()),
                     Err(Failure::Fatal(error)) => return Err(error),
                     Err(Failure::Copy(reason)) => {
-                        tracing::warn!(key = %Key::copy(&copy.name), reason, "a copy does not yield its object");
-                        reasons.push(reason);
+                        let key = Key::copy(&copy.name).to_string();
+                        tracing::warn!(key, reason, "a copy does not yield its object");
+                        // What is wrong may lie further down its chain.
+                        let is_named = reason.contains(&key);
+                        reasons.push(if is_named { reason } else { format!("{key}: {reason}") });
                     }
                     Err(Failure::Unknown(key, codec)) => unknown = Some((key, codec)),
                 }

@@ -55,8 +55,11 @@ impl Fault {
     }
 
     /// Returns whether the service refused a PUT for good, so that nothing can have been stored.
+    ///
+    /// An upload in parts that is not there any more may be one whose completion was answered and lost.
     pub(super) fn says_nothing_was_stored(&self) -> bool {
-        matches!(self.status, Some(300..=408 | 410 | 411 | 413..=428 | 430..=499 | 501))
+        self.code.as_deref() != Some("NoSuchUpload")
+            && matches!(self.status, Some(300..=408 | 410 | 411 | 413..=428 | 430..=499 | 501))
     }
 
     /// Turns it into the error of a call on `key`; `put` carries the whole key where one file is meant.
