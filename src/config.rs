@@ -186,7 +186,7 @@ impl Settings {
 fn is_known_service(host: &str) -> bool {
     let below =
         |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    KNOWN_SERVICES.iter().any(|domain| below(&domain))
+    KNOWN_SERVICES.iter().any(below)
 }
 
 fn is_link_local(host: &str) -> bool {

@@ -67,7 +67,8 @@ impl Header {
         fill(reader, &mut frame)?;
         let mut fields = Fields(&frame);
         let (magic, size) = (fields.u32()?, fields.u32()? as usize);
-        if magic != FRAME_MAGIC || size < FIXED_BYTES + DIGEST_BYTES || size > HEADER_MAX_BYTES {
+        let fits = (FIXED_BYTES + DIGEST_BYTES..=HEADER_MAX_BYTES).contains(&size);
+        if magic != FRAME_MAGIC || !fits {
             return Err(corrupt("this is no copy of lfs-delta"));
         }
         let mut content = vec![0; size];
