@@ -78,16 +78,19 @@ impl Transfer {
     }
 
     fn upload_inner(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
+        self.register()?;
+        let presence = self.presence(version)?;
+        if presence == Presence::Stored {
+            return Ok(Stored::Already);
+        }
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
         meter.stage(20, version.size);
         let fingerprint = self.prove_local(&path, version, meter)?;
-        self.register()?;
-        let earlier = match self.presence(version)? {
-            Presence::Stored => return Ok(Stored::Already),
+        let earlier = match presence {
             Presence::Absent if plan::is_worth_a_delta(version.size) => self.settle_history(version)?,
             // Where one chain has a gap, the chain of the version before may have the same: only a whole copy
             // repairs for sure.
-            Presence::Absent | Presence::Broken => Vec::new(),
+            _ => Vec::new(),
         };
         self.store_locked(&Target { version, path: &path, fingerprint }, &earlier, meter)
     }
