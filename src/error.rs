@@ -425,6 +425,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_list_every_code_with_its_remedy() {
+        let page = include_str!("../docs/errors.md");
+        for KindEntry { code, exit, fix, .. } in KINDS {
+            let row = format!("| E{code:04} | {fix} | {exit} |");
+            assert!(page.contains(&row), "docs/errors.md lacks: {row}");
+        }
+    }
+
+    #[test]
     fn a_report_names_object_cause_code_and_remedy() {
         let oid = Oid::of(b"");
         let key = "objects/ab".to_owned();
