@@ -4,7 +4,6 @@
 //! 404 page is a fault like any other.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_types::error::display::DisplayErrorContext;
 
 use crate::model::{Key, Oid};
 use crate::store::{Error, Verb};
@@ -42,7 +41,7 @@ where
             (Some(code), None) => code.clone(),
             (None, _) => match status {
                 Some(status) => format!("HTTP status {status}"),
-                None => DisplayErrorContext(&error).to_string(),
+                None => causes(&error),
             },
         };
         Self { status, code, reason: readable(&reason) }
@@ -109,11 +108,24 @@ fn is_about_credentials(code: &str) -> bool {
     )
 }
 
+/// Joins what an error and its causes say.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        texts.push(next.to_string());
+        cause = next.source();
+    }
+    texts.dedup();
+    texts.join(": ")
+}
+
 /// Cuts a text to one line of printable characters: it comes from a stranger and goes to a terminal.
 fn readable(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let line: String = text.chars().map(printable).take(REASON_MAX_CHARS).collect();
-    line.trim().to_owned()
+    let line: String = text.chars().map(printable).collect();
+    let words: Vec<_> = line.split(' ').filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(REASON_MAX_CHARS).collect()
 }
 
 #[cfg(test)]
