@@ -252,14 +252,4 @@ fn remote_url(config: &Config, remote: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_remotes_url_is_recorded_without_user_and_password() {
-        let url = |text| remote_url(&Config::default(), text).expect("url");
-        assert_eq!(url("https://user:secret@host/a@b"), "https://host/a@b");
-        assert_eq!(url("git@host:team/repo.git"), "host:team/repo.git");
-        assert_eq!(url("/srv/repo.git"), "/srv/repo.git");
-    }
-}
+mod tests;

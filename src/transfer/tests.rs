@@ -1,0 +1,290 @@
+//! Upload and download on a store in memory whose calls can be counted, failed and interfered with.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::git::names::pointer_text;
+use crate::model::{Entry, Key, KeyPrefix, Shape};
+use crate::store::{self, Body, Calls, Listed, MemoryStore, ReadStore, Verb, Visit, WriteStore};
+
+/// What happens right before a call.
+type Hook = Box<dyn FnMut(usize, Verb, &str) -> bool + Send>;
+
+/// A store that tests share with a transfer. The hook sees each call first; `true` makes it fail.
+#[derive(Clone)]
+struct Shared {
+    calls: Arc<Calls<MemoryStore>>,
+    hook: Arc<Mutex<(usize, Option<Hook>)>>,
+}
+
+impl Shared {
+    fn enter(&self, verb: Verb, key: &str) -> store::Result<()> {
+        let mut state = self.hook.lock().expect("hook");
+        state.0 += 1;
+        let nth = state.0;
+        if state.1.as_mut().is_some_and(|hook| hook(nth, verb, key)) {
+            let reason = format!("call {nth} was made to fail");
+            return Err(store::Error::Unavailable { verb, key: key.to_owned(), reason });
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<String, Vec<u8>>> {
+        self.calls.inner().files()
+    }
+}
+
+impl ReadStore for Shared {
+    fn get(&self, key: &Key, limit: Option<u64>) -> store::Result<Box<dyn Read + Send>> {
+        self.enter(Verb::Get, key.as_str())?;
+        self.calls.get(key, limit)
+    }
+
+    fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> store::Result<()> {
+        self.enter(Verb::List, prefix.as_str())?;
+        self.calls.list(prefix, visit)
+    }
+
+    fn name(&self) -> String {
+        self.calls.name()
+    }
+}
+
+impl WriteStore for Shared {
+    fn put(&self, key: &Key, body: &Body<'_>) -> store::Result<()> {
+        self.enter(Verb::Put, key.as_str())?;
+        self.calls.put(key, body)
+    }
+}
+
+/// A repository with the versions of one file, and a store.
+struct World {
+    store: Shared,
+    folder: tempfile::TempDir,
+    versions: Vec<(Version, Vec<u8>)>,
+}
+
+impl World {
+    /// Versions of 200 kB that differ in a few bytes, one commit each.
+    fn with_versions(count: u8) -> Self {
+        let store = Shared { calls: Arc::new(Calls::new(MemoryStore::default())), hook: Arc::default() };
+        Depot::new(Box::new(store.clone()), None).create().expect("store");
+        let mut world = Self { store, folder: tempfile::tempdir().expect("tempdir"), versions: Vec::new() };
+        world.git(&["init", "--quiet"]);
+        for number in 0..count {
+            let mut bytes: Vec<u8> =
+                (0..50_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+            bytes[usize::from(number) * 1000] ^= 0x55;
+            bytes.truncate(200_000 - usize::from(number));
+            world.commit(bytes);
+        }
+        world.store.calls.take();
+        world
+    }
+
+    fn repo(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let mut command = Command::new("git");
+        for name in ["GIT_AUTHOR", "GIT_COMMITTER"] {
+            command.env(format!("{name}_NAME"), "t").env(format!("{name}_EMAIL"), "t@example.com");
+        }
+        let ran = command.args(arguments).current_dir(self.repo()).output().expect("git");
+        assert!(ran.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    fn commit(&mut self, bytes: Vec<u8>) {
+        let version = Version { oid: Oid::of(&bytes), size: bytes.len() as u64 };
+        let path = object_path(&self.repo().join(".git/lfs"), &version.oid);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
+        std::fs::write(path, &bytes).expect("object");
+        std::fs::write(self.repo().join("file.bin"), pointer_text(version)).expect("pointer");
+        self.git(&["add", "file.bin"]);
+        self.git(&["commit", "--quiet", "--message", "version"]);
+        self.versions.push((version, bytes));
+    }
+
+    /// A process in this repository, or in an empty one of another machine.
+    fn transfer(&self, folder: &Path) -> Transfer {
+        let cancel = Cancel::default();
+        let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
+        let place = Place::find(&git).expect("repository");
+        let config = Config::default();
+        let mut settings = Settings::read(&config).expect("settings");
+        settings.cache_folder = None;
+        settings.register = false;
+        let location = Location::parse("file:///unused").expect("location");
+        let session = Session { operation: Operation::Upload, remote: "origin".into(), store: None };
+        let parts = Parts { git, place, config, settings, location, session };
+        Transfer::with_store(parts, Box::new(self.store.clone()), &cancel).expect("transfer")
+    }
+
+    fn upload(&self, number: usize) -> Result<Stored> {
+        self.transfer(self.repo()).upload(self.versions[number].0, Path::new(""), &Meter::silent())
+    }
+
+    /// Downloads a version on a machine that has nothing, and compares.
+    fn assert_readable(&self, number: usize) {
+        let elsewhere = tempfile::tempdir().expect("tempdir");
+        let made = Command::new("git").args(["init", "--quiet"]).current_dir(&elsewhere).status();
+        assert!(made.expect("git").success());
+        let (version, bytes) = &self.versions[number];
+        let transfer = self.transfer(elsewhere.path());
+        let file = transfer.download(*version, &Meter::silent()).expect("download");
+        assert_eq!(std::fs::read(file).expect("read"), *bytes);
+    }
+
+    /// Runs `hook` before each further call; `true` makes the call fail.
+    fn interfere(&self, hook: impl FnMut(usize, Verb, &str) -> bool + Send + 'static) {
+        *self.store.hook.lock().expect("hook") = (0, Some(Box::new(hook)));
+    }
+
+    /// Lets all calls through again; returns how many there were.
+    fn heal(&self) -> usize {
+        let mut state = self.store.hook.lock().expect("hook");
+        state.1 = None;
+        state.0
+    }
+
+    fn shapes(&self, number: usize) -> Vec<Shape> {
+        let folder = KeyPrefix::folder(&self.versions[number].0.oid).to_string();
+        let files = self.store.files();
+        let entries = files.keys().filter(|key| key.starts_with(&folder)).filter_map(|key| Entry::parse(key));
+        entries
+            .filter_map(|entry| if let Entry::Copy(name) = entry { Some(name.shape) } else { None })
+            .collect()
+    }
+}
+
+#[test]
+fn a_second_version_is_a_delta_and_both_come_back() {
+    let world = World::with_versions(2);
+    assert!(matches!(world.upload(0).expect("first"), Stored::Whole { .. }));
+    let second = world.upload(1).expect("second");
+    assert!(matches!(second, Stored::Delta { size, depth: 2 } if size < 2000), "{second:?}");
+    world.assert_readable(0);
+    world.assert_readable(1);
+}
+
+#[test]
+fn an_object_that_is_stored_is_not_stored_again() {
+    let world = World::with_versions(1);
+    world.upload(0).expect("first");
+    world.store.calls.take();
+    assert_eq!(world.upload(0).expect("again"), Stored::Already);
+    assert!(world.store.calls.take().iter().all(|call| call.verb != Verb::Put));
+}
+
+#[test]
+fn earlier_versions_are_stored_first_whatever_is_asked_for_first() {
+    let world = World::with_versions(4);
+    assert!(matches!(world.upload(3).expect("last"), Stored::Delta { depth: 4, .. }));
+    for number in 0..4 {
+        assert_eq!(world.upload(number).expect("stored"), Stored::Already, "version {number}");
+        world.assert_readable(number);
+    }
+}
+
+#[test]
+fn a_base_that_is_condemned_during_the_upload_leads_to_a_whole_copy() {
+    let world = World::with_versions(2);
+    world.upload(0).expect("first");
+    let store = world.store.clone();
+    world.interfere(move |_, verb, key| {
+        if verb == Verb::Put && key.contains("/delta.") {
+            let full = store.files().keys().find(|key| key.contains("/full.")).cloned().expect("the base");
+            store.files().insert(full.replace("/full.", "/tombstone."), b"test\n".to_vec());
+        }
+        false
+    });
+    assert!(matches!(world.upload(1).expect("second"), Stored::Whole { .. }));
+    world.heal();
+    assert!(world.shapes(1).iter().any(|shape| matches!(shape, Shape::Full { .. })), "{:?}", world.shapes(1));
+}
+
+#[test]
+fn a_base_that_vanishes_during_the_upload_leads_to_a_whole_copy() {
+    let world = World::with_versions(2);
+    world.upload(0).expect("first");
+    let store = world.store.clone();
+    world.interfere(move |_, verb, key| {
+        if verb == Verb::Put && key.contains("/delta.") {
+            store.files().retain(|key, _| !key.contains("/full."));
+        }
+        false
+    });
+    assert!(matches!(world.upload(1).expect("second"), Stored::Whole { .. }));
+    world.heal();
+    world.assert_readable(1);
+}
+
+#[test]
+fn a_chain_with_a_gap_is_repaired_by_the_next_push() {
+    let world = World::with_versions(3);
+    world.upload(2).expect("all");
+    world.store.files().retain(|key, _| !key.contains("/full."));
+    assert!(matches!(world.upload(2).expect("repair"), Stored::Whole { .. }));
+    world.assert_readable(2);
+}
+
+#[test]
+fn an_upload_survives_the_failure_of_any_single_store_call() {
+    for failing in 1.. {
+        let world = World::with_versions(2);
+        world.upload(0).expect("first");
+        world.interfere(move |nth, _, _| nth == failing);
+        let outcome = world.upload(1);
+        let injected = world.heal() >= failing;
+        assert_eq!(outcome.is_err(), injected, "call {failing}: {outcome:?}");
+        world.assert_readable(0);
+        world.upload(1).expect("a retry completes");
+        world.assert_readable(1);
+        if !injected {
+            assert!(failing > 4, "only {failing} calls were tried");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_download_survives_the_failure_of_any_single_store_call() {
+    let world = World::with_versions(3);
+    world.upload(2).expect("all");
+    for failing in 1.. {
+        let elsewhere = tempfile::tempdir().expect("tempdir");
+        let made = Command::new("git").args(["init", "--quiet"]).current_dir(&elsewhere).status();
+        assert!(made.expect("git").success());
+        world.interfere(move |nth, _, _| nth == failing);
+        let transfer = world.transfer(elsewhere.path());
+        let outcome = transfer.download(world.versions[2].0, &Meter::silent());
+        let injected = world.heal() >= failing;
+        assert_eq!(outcome.is_err(), injected, "call {failing}: {outcome:?}");
+        if !injected {
+            return;
+        }
+        let left = std::fs::read_dir(transfer.workspace()).expect("workspace");
+        assert_eq!(left.count(), 1, "call {failing}: only the lock is left");
+        world.assert_readable(2);
+    }
+}
+
+#[test]
+fn a_corrupt_local_object_is_never_stored() {
+    let world = World::with_versions(1);
+    let path = object_path(&world.repo().join(".git/lfs"), &world.versions[0].0.oid);
+    std::fs::write(&path, vec![0; world.versions[0].1.len()]).expect("damage");
+    let refused = world.upload(0).expect_err("damaged");
+    assert_eq!(refused.kind(), crate::error::Kind::LocalCorrupt);
+    assert!(world.shapes(0).is_empty());
+}
+
+#[test]
+fn a_remotes_url_is_recorded_without_user_and_password() {
+    let url = |text| remote_url(&Config::default(), text).expect("url");
+    assert_eq!(url("https://user:secret@host/a@b"), "https://host/a@b");
+    assert_eq!(url("git@host:team/repo.git"), "host:team/repo.git");
+    assert_eq!(url("/srv/repo.git"), "/srv/repo.git");
+}
