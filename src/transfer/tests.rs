@@ -114,7 +114,8 @@ impl World {
         let place = Place::find(&git).expect("repository");
         let config = Config::default();
         let mut settings = Settings::read(&config).expect("settings");
-        settings.cache_folder = None;
+        // This machine remembers what it saw, the other one nothing.
+        settings.cache_folder = (folder == self.repo()).then(|| folder.join(".git/cache"));
         settings.register = false;
         let location = Location::parse("file:///unused").expect("location");
         let session = Session { operation: Operation::Upload, remote: "origin".into(), store: None };
