@@ -80,26 +80,33 @@ pub fn encode_whole(
     Ok(Encoded { codec: CodecName::ZSTD, written_size: size })
 }
 
-/// Packs the difference of an object of `size` bytes from `base` into `sink`.
+/// The two roles in one delta.
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
+    /// What the delta is decoded against.
+    pub base: &'a [u8],
+    /// The object.
+    pub target: &'a [u8],
+}
+
+/// Packs the difference of an object from a base into `sink`.
 ///
-/// `None` when no codec takes the pair: base and target together exceed 2 GiB. Reads the target once.
-/// Memory stays below 6 × the larger of both.
+/// `None` when no codec takes the pair: base and target together exceed 2 GiB. Memory stays below 6 × the
+/// larger of both.
 ///
 /// # Errors
-/// `Io` with what reading, writing or watching said.
+/// `Io` with what writing or watching said.
 pub fn encode_delta(
-    base: &[u8],
-    target: &mut dyn Read,
-    size: u64,
+    pair: Pair<'_>,
     effort: Effort,
     sink: &mut dyn Write,
     watch: Watch<'_>,
 ) -> Result<Option<Encoded>> {
-    if !zstandard::takes(base.len() as u64, size) {
+    if !zstandard::takes(pair) {
         return Ok(None);
     }
-    zstandard::encode_delta(base, target, size, effort, sink, watch)?;
-    Ok(Some(Encoded { codec: CodecName::ZSTD, written_size: size }))
+    zstandard::encode_delta(pair, effort, sink, watch)?;
+    Ok(Some(Encoded { codec: CodecName::ZSTD, written_size: pair.target.len() as u64 }))
 }
 
 /// Unpacks a payload of an object of `size` bytes into `sink`; `base` is that of a delta.

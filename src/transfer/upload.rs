@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::progress::Meter;
 use super::{Error, Result, Transfer};
 use crate::clock::Stopwatch;
-use crate::codec::{self, Encoded, Header};
+use crate::codec::{self, Encoded, Header, Pair};
 use crate::depot::{Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint};
 use crate::git::Version;
@@ -173,9 +173,12 @@ impl Transfer {
     /// Stores the object as a delta; `None` when that does not work out or does not pay.
     fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
         let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
+        let target_bytes = self.target_bytes(target)?;
+        let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(55, target.version.size);
-        let Some(draft) = self.draft_delta(target, id, base, &bytes, meter)? else { return Ok(None) };
+        let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(None) };
+        drop(target_bytes);
         if !self.pays(target, base, &draft)? {
             return Ok(None);
         }
@@ -195,6 +198,19 @@ impl Transfer {
         let depth = chain.depth();
         self.depot.remember(chain);
         Ok(Some(Stored::Delta { size: proven.0.stored_size, depth }))
+    }
+
+    /// Reads the object into one piece, whose bytes cannot change any more.
+    fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
+        let read = self.read_proven(target.path, target.version);
+        match read.map_err(|source| Error::disk("read the object", source))? {
+            Some(bytes) => Ok(bytes),
+            // It was right a moment ago: prove it again, to say what it is now.
+            None => {
+                self.prove_local(target.path, target.version, &Meter::silent())?;
+                Err(Error::Internal(format!("{} changes while it is read", target.path.display())))
+            }
+        }
     }
 
     /// Gets the bytes of a base, from this machine if they are here; `None` when no source has the right ones.
@@ -225,14 +241,11 @@ impl Transfer {
         target: &Target<'_>,
         id: CopyId,
         base: &Settled,
-        bytes: &[u8],
+        pair: Pair<'_>,
         meter: &Meter,
     ) -> Result<Option<Draft>> {
-        self.draft(target, id, &base.chain, |mut reader, sink| {
-            let size = target.version.size;
-            codec::encode_delta(bytes, &mut reader, size, self.effort, sink, &mut |done| {
-                self.step(meter, done)
-            })
+        self.draft(target, id, &base.chain, |sink| {
+            codec::encode_delta(pair, self.effort, sink, &mut |done| self.step(meter, done))
         })
     }
 
@@ -242,15 +255,14 @@ impl Transfer {
         target: &Target<'_>,
         id: CopyId,
         chain: &Chain,
-        encode: impl FnOnce(File, &mut dyn Write) -> codec::Result<Option<Encoded>>,
+        encode: impl FnOnce(&mut dyn Write) -> codec::Result<Option<Encoded>>,
     ) -> Result<Option<Draft>> {
         let disk_failed = |source| Error::disk("write a temporary file", source);
         let mut file = self.workspace.file().map_err(disk_failed)?;
         // The header says what encoding found: its place is kept free.
         file.write_all(&vec![0; Header::size(chain.depth())]).map_err(disk_failed)?;
-        let reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
         let mut sink = io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
-        let Some(encoded) = encode(reader, &mut sink)? else { return Ok(None) };
+        let Some(encoded) = encode(&mut sink)? else { return Ok(None) };
         sink.flush().map_err(disk_failed)?;
         drop(sink);
         let header = Header {
@@ -326,7 +338,9 @@ impl Transfer {
         if self.looks_packable(target)? {
             let id = self.new_id(target)?;
             meter.stage(55, size);
-            let draft = self.draft(target, id, &Chain::default(), |mut reader, sink| {
+            let mut reader =
+                File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+            let draft = self.draft(target, id, &Chain::default(), |sink| {
                 let mut watch = |done| self.step(meter, done);
                 codec::encode_whole(&mut reader, size, self.effort, sink, &mut watch).map(Some)
             })?;
