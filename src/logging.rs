@@ -7,7 +7,6 @@ use std::path::Path;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
 use crate::disk;
 use crate::model::limits::LOG_AGE;
 
@@ -15,15 +14,14 @@ use crate::model::limits::LOG_AGE;
 const SUFFIX: &str = "log";
 
 /// Starts logging for a command; a failure leaves the program without logs and changes nothing else.
-pub fn start(command: &str) {
-    let Some(folder) = config::log_folder() else { return };
-    if disk::private_folder(&folder).is_err() {
+pub fn start(command: &str, folder: &Path, filter: &str) {
+    if disk::private_folder(folder).is_err() {
         return;
     }
-    disk::sweep_files(&folder, "", LOG_AGE);
-    if let Some(writer) = writer(&folder, command) {
+    disk::sweep_files(folder, "", LOG_AGE);
+    if let Some(writer) = writer(folder, command) {
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(config::log_filter()))
+            .with_env_filter(EnvFilter::new(filter))
             .with_ansi(false)
             .with_writer(writer);
         // Fails only when a test has set one before.

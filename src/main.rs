@@ -8,6 +8,7 @@ use clap::Parser;
 use lfs_delta::agent::{self, Serving};
 use lfs_delta::cancel::Cancel;
 use lfs_delta::cli::{self, Arguments, Command, Context};
+use lfs_delta::config;
 use lfs_delta::error::Error;
 use lfs_delta::logging;
 use lfs_delta::model::limits::CANCEL_PATIENCE;
@@ -31,15 +32,21 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
         std::env::current_dir().map_err(|source| Error::disk("find the working directory", source))?;
     let cancel = cancel.clone();
     if let Command::Agent { store } = command {
-        logging::start("agent");
+        start_logging("agent");
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
         let output = take_stdout()?;
         agent::serve(Serving { folder, store, cancel }, io::stdin(), output);
         return Ok(());
     }
-    logging::start("lfs-delta");
+    start_logging("lfs-delta");
     end_when_cancelled(cancel.clone());
     cli::run(command, &mut Context { folder, output: &mut io::stdout(), cancel })
+}
+
+fn start_logging(command: &str) {
+    if let Some(folder) = config::log_folder() {
+        logging::start(command, &folder, &config::log_filter());
+    }
 }
 
 /// Raises the flag on the signals that ask a process to end.
