@@ -289,7 +289,7 @@ pub const KINDS: &[KindEntry] = &[
         Kind::Url,
         1004,
         2,
-        "correct lfs.url: lfs-delta::s3://bucket/prefix?region=… or lfs-delta::file:///path",
+        "correct lfs.url (or --store): lfs-delta::s3://bucket/prefix?region=… or lfs-delta::file:///path",
     ),
     row(
         Kind::Untrusted,
@@ -352,7 +352,7 @@ pub const KINDS: &[KindEntry] = &[
         Kind::Credentials,
         3002,
         7,
-        "log in (aws sso login, AWS_PROFILE, AWS_ACCESS_KEY_ID …) and repeat; nothing was lost",
+        "log in (aws sso login, AWS_PROFILE, AWS_ACCESS_KEY_ID …), check the clock of this machine, and repeat; nothing was lost",
     ),
     row(
         Kind::Unavailable,

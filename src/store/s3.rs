@@ -210,8 +210,12 @@ impl S3Store {
         }
         let seen = match self.head(key).await {
             Ok(Some(seen)) => seen,
-            Ok(None) => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
-            Err(_) => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
+            // Refused because it is there, and it is not there: the name is given up, nothing was stored.
+            Ok(None) if matches!(fault.status(), Some(409 | 412)) => {
+                let reason = "the service refused the name as taken, and has no such file".into();
+                return Err(Error::Unavailable { verb: Verb::Put, key: key.to_string(), reason });
+            }
+            _ => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
         };
         if self.is_ours(key, body, &seen).await? {
             tracing::debug!(%key, "the answer of a finished upload was lost");

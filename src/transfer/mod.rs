@@ -239,7 +239,9 @@ fn usable(folder: &Path) -> bool {
 
 /// Returns the URL of a remote without user and password; `None` where there is none to tell.
 fn remote_url(config: &Config, remote: &str) -> Option<String> {
-    let url = config.user(&format!("remote.{remote}.url")).unwrap_or(remote);
+    // git-lfs says "origin" where there is no remote at all: that names no repository.
+    let pushed_to_url = remote.contains([':', '/']).then_some(remote);
+    let url = config.user(&format!("remote.{remote}.url")).or(pushed_to_url)?;
     let url = match url.split_once("://") {
         Some((scheme, rest)) => {
             let authority = rest.find('/').unwrap_or(rest.len());

@@ -1,6 +1,15 @@
 //! All tests of the binary, in one program: they share the harness in `support`.
 
+mod agent;
+mod cli;
+mod damage;
+mod formats;
+mod git;
+mod requests;
+mod smoke;
 #[cfg(feature = "soak")]
 mod soak;
 mod support;
 mod support_works;
+mod tidy;
+mod world;

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, Length};
@@ -20,6 +21,9 @@ use crate::model::{Key, Oid};
 
 /// The service's own bound; parts grow so that their number stays below.
 const PARTS_MAX: u64 = 10_000;
+
+/// How long a cancelled process waits for its parts to be given up.
+const ABORT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One upload in parts that has begun.
 #[derive(Clone)]
@@ -50,7 +54,9 @@ impl S3Store {
         match outcome {
             Ok(parts) => self.complete(&upload, key, body, parts).await,
             Err(error) => {
-                upload.abort().await;
+                // Whoever waits for the end of this process has no more than a second.
+                let hurry = matches!(error, Error::Cancelled);
+                upload.abort(if hurry { ABORT_PATIENCE } else { self.options.read_timeout }).await;
                 Err(error)
             }
         }
@@ -151,10 +157,10 @@ impl Upload {
     }
 
     /// Gives the parts up. A failure costs space until the bucket's own rule for abandoned parts removes them.
-    async fn abort(&self) {
+    async fn abort(&self, patience: Duration) {
         let request = self.client.abort_multipart_upload();
         let aborted = request.bucket(&self.bucket).key(&self.key).upload_id(&self.id).send();
-        let aborted = tokio::time::timeout(std::time::Duration::from_millis(500), aborted).await;
+        let aborted = tokio::time::timeout(patience, aborted).await;
         tracing::debug!(
             key = self.key,
             done = aborted.is_ok_and(|sent| sent.is_ok()),

@@ -33,7 +33,7 @@ use self::state::{Rules, Stored};
 use super::endpoint::Endpoint;
 
 pub use self::faults::{Fault, Which, any, on, on_verb};
-pub use self::log::{Calls, Kind};
+pub use self::log::{Call, Calls, Kind};
 
 const ACCESS_KEY: &str = "AKIDFORTESTSONLY";
 /// Distinctive, so that a test can look for it in logs and messages.

@@ -1,0 +1,31 @@
+//! Real git and real git-lfs 3.6.1, on the directory store and on S3, each with the same cases.
+//!
+//! A case is a function of a `World`; `smoke.rs` runs some of them with other programs.
+
+/// Makes two tests of each case: one on a directory, one on the in-process S3 server.
+macro_rules! on_both_stores {
+    ($($case:ident),* $(,)?) => { $(
+        mod $case {
+            use crate::git::world::World;
+
+            #[test]
+            fn in_a_directory() {
+                World::in_directory().run(super::$case);
+            }
+
+            #[test]
+            fn on_s3() {
+                World::on_s3().run(super::$case);
+            }
+        }
+    )* };
+}
+
+pub mod clones;
+pub mod faults;
+pub mod history;
+pub mod local;
+pub mod processes;
+pub mod pushes;
+pub mod settings;
+pub mod world;

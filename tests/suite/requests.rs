@@ -1,0 +1,549 @@
+//! What the program asks of an S3 server: how often, and what it makes of the answers.
+//!
+//! The counts are those of `docs/protocol.md` section 2. What a process or a machine asks once is counted
+//! apart: one LIST for each process, one GET of `lfs-delta.json` and one LIST and PUT in `repos/` for each machine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lfs_delta::cancel::Cancel;
+use lfs_delta::model::Location;
+use lfs_delta::store::{S3Options, S3Store, contract};
+
+use crate::support::data::{noise, text, versions};
+use crate::support::fake_lfs::{FakeLfs, download_event};
+use crate::support::run::run;
+use crate::support::s3::{Call, Calls, Fault, Kind, S3Server, any, on};
+use crate::support::sandbox::Sandbox;
+use crate::world::{Object, World, assert_report};
+
+/// What a process asks when it begins.
+const PROCESS: &str = "1 List";
+/// What the first process of a machine asks besides, to push.
+const MACHINE_PUSH: &str = "2 List, 1 Get, 1 Put";
+/// What the first process of a machine asks besides, to pull.
+const MACHINE_PULL: &str = "1 List, 1 Get";
+
+/// Which key, or which prefix of keys, a call is about.
+fn subject(call: &Call) -> String {
+    let query = percent_encoding::percent_decode_str(&call.query).decode_utf8_lossy().into_owned();
+    let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix=").map(str::to_owned));
+    prefix.unwrap_or_else(|| call.key.clone()).trim_start_matches("team/game/").to_owned()
+}
+
+/// Takes the calls so far: how many were about the set-up, and those about objects.
+fn taken(world: &World) -> (String, Calls) {
+    let (objects, others): (Vec<Call>, Vec<Call>) =
+        world.server().take_calls().0.into_iter().partition(|call| subject(call).starts_with("objects/"));
+    (Calls(others).summary(), Calls(objects))
+}
+
+/// A world in which machine `a` has pushed before, and nothing was counted yet.
+fn counted(pushed: Vec<Vec<u8>>) -> (World, Vec<Object>) {
+    let world = World::on_s3();
+    let objects = world.pushed(pushed);
+    world.server().take_calls();
+    (world, objects)
+}
+
+// ---- how often (store protocol, section 7)
+
+#[test]
+fn a_whole_copy_costs_one_list_and_one_put() {
+    let world = World::on_s3();
+    for (bytes, setup) in
+        [(noise(1, 20_000), MACHINE_PUSH), (text(1, 20_000), PROCESS), (b"x".to_vec(), PROCESS)]
+    {
+        let (object, _) = world.local(bytes);
+        world.push(&object);
+        let (others, calls) = taken(&world);
+        assert_eq!((others.as_str(), calls.summary().as_str()), (setup, "1 List, 1 Put"), "{calls}");
+        assert_eq!(subject(&calls[0]), object.folder());
+        assert_eq!(subject(&calls[1]), world.copy(&object));
+    }
+}
+
+#[test]
+fn a_delta_on_a_remembered_base_costs_two_lists_and_one_put() {
+    let mut bodies = versions(2, 30_000, 3);
+    let last = bodies.split_off(1);
+    let (world, first) = counted(bodies);
+    let mut base = first[0].clone();
+    for bytes in last {
+        let object = world.commit("file.bin", bytes);
+        world.push(&object);
+        let (others, calls) = taken(&world);
+        assert_eq!((others.as_str(), calls.summary().as_str()), (PROCESS, "2 List, 1 Put"), "{calls}");
+        let order: Vec<_> = calls.iter().map(subject).collect();
+        assert_eq!(
+            order,
+            [object.folder(), world.copy(&object), base.folder()],
+            "looked at after the PUT (R4c)"
+        );
+        assert!(order[1].contains("/delta."));
+        base = object;
+    }
+}
+
+/// Pushes one more version by a process that remembers nothing, and returns the calls about objects.
+fn pushed_by_a_stranger(world: &World, bytes: Vec<u8>) -> Calls {
+    let object = world.commit("file.bin", bytes);
+    let mut command = world.agent_command("a");
+    command.env("LFS_DELTA_CACHE_DIR", world.sandbox.path("another-cache"));
+    let mut agent = FakeLfs::spawn(command).accepted("upload");
+    let path = world.local_path("a", &object);
+    agent.upload(&object.oid, object.size(), &path).succeeded();
+    agent.terminate();
+    assert!(world.copy(&object).contains("/delta."), "stored whole");
+    taken(world).1
+}
+
+#[test]
+fn an_unknown_base_that_is_stored_raw_costs_one_list_more() {
+    let bodies = versions(3, 30_000, 2);
+    let (world, _) = counted(bodies[..1].to_vec());
+    let calls = pushed_by_a_stranger(&world, bodies[1].clone());
+    assert_eq!(calls.summary(), "3 List, 1 Put", "{calls}");
+}
+
+#[test]
+fn an_unknown_base_that_is_packed_costs_one_list_and_a_few_bytes_more() {
+    let first = text(4, 50_000);
+    let second = [&first[..30_000], &noise(4, 100), &first[30_000..]].concat();
+    let (world, _) = counted(vec![first]);
+    let calls = pushed_by_a_stranger(&world, second);
+    assert_eq!(calls.summary(), "3 List, 1 Get, 1 Put", "{calls}");
+    let header = &calls.of(Kind::Get)[0];
+    assert!(header.header("range").is_some() && header.bytes_out < 2000, "{header}");
+}
+
+#[test]
+fn an_unknown_base_that_is_a_delta_costs_two_lists_and_a_few_bytes_more() {
+    let bodies = versions(5, 30_000, 3);
+    let (world, _) = counted(bodies[..2].to_vec());
+    let calls = pushed_by_a_stranger(&world, bodies[2].clone());
+    assert_eq!(calls.summary(), "4 List, 1 Get, 1 Put", "{calls}");
+    let header = &calls.of(Kind::Get)[0];
+    assert!(header.header("range").is_some() && header.bytes_out < 2000, "{header}");
+}
+
+#[test]
+fn a_warm_pull_costs_one_list_and_one_get_of_the_delta() {
+    let (world, objects) = counted(versions(6, 100_000, 3));
+    world.add_machine("b");
+    world.sandbox.write(world.local_path("b", &objects[1]), &objects[1].bytes);
+    world.pull("b", &objects[2]);
+    let (others, calls) = taken(&world);
+    assert_eq!((others.as_str(), calls.summary().as_str()), (MACHINE_PULL, "1 List, 1 Get"), "{calls}");
+    let copy = world.copy(&objects[2]);
+    assert_eq!(subject(&calls[1]), copy);
+    assert_eq!(calls.of(Kind::Get).bytes_out(), world.get(&copy).len() as u64);
+}
+
+#[test]
+fn a_cold_pull_costs_one_list_and_a_get_for_each_copy() {
+    let (world, objects) = counted(versions(7, 100_000, 4));
+    for (number, object) in objects.iter().enumerate() {
+        let machine = format!("cold-{number}");
+        world.add_machine(&machine);
+        world.pull(&machine, object);
+        let (others, calls) = taken(&world);
+        assert_eq!(others, MACHINE_PULL);
+        assert_eq!((calls.count(Kind::List), calls.count(Kind::Get)), (1, number + 1), "{calls}");
+        assert_eq!(calls.len(), number + 2, "{calls}");
+        // From the cache: nothing but the look at what the store is.
+        world.pull(&machine, object);
+        assert_eq!(taken(&world).1.summary(), "");
+    }
+}
+
+#[test]
+fn all_copies_of_a_chain_but_the_first_are_fetched_at_once() {
+    let (world, objects) = counted(versions(8, 100_000, 4));
+    world.add_machine("b");
+    let mut agent = world.start("b", "download");
+    world.server().fail(on(Kind::Get).key("objects/").nth(2).times(3), Fault::Hang);
+    agent.send(&download_event(&objects[3].oid, objects[3].size()));
+    world.server().wait_for(|calls| calls.iter().filter(|call| call.fault.is_some()).count() == 3);
+    world.server().release();
+    agent.transfer(&objects[3].oid).succeeded();
+    agent.terminate();
+}
+
+#[test]
+fn three_hundred_stored_objects_cost_few_listings_and_a_second_process_shares_them() {
+    let world = World::on_s3();
+    let objects: Vec<Object> = (0..300).map(|seed| world.local(noise(seed, 50)).0).collect();
+    for object in &objects {
+        world.put(&format!("{}full.{}", object.folder(), "0".repeat(32)), &object.bytes);
+    }
+    for (setup, lists_max) in [(MACHINE_PUSH, 25), (PROCESS, 4)] {
+        let mut agent = world.start("a", "upload");
+        for object in &objects {
+            agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+        }
+        agent.terminate();
+        let (others, calls) = taken(&world);
+        assert_eq!(others, setup);
+        assert_eq!(calls.len(), calls.count(Kind::List), "only listings: {}", calls.summary());
+        assert!(calls.len() <= lists_max, "{} listings", calls.len());
+        println!("{} listings for 300 stored objects", calls.len());
+    }
+}
+
+#[test]
+fn a_store_of_many_pages_is_listed_whole() {
+    let world = World::on_s3();
+    world.server().list_in_pages_of(7);
+    let objects: Vec<Object> = (0..60).map(|seed| world.local(noise(seed, 50)).0).collect();
+    for object in &objects {
+        world.put(&format!("{}full.{}", object.folder(), "0".repeat(32)), &object.bytes);
+    }
+    let mut agent = world.start("a", "upload");
+    for object in &objects {
+        agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+    }
+    agent.terminate();
+    assert_eq!(taken(&world).1.count(Kind::Put), 0, "something was stored twice");
+}
+
+#[test]
+fn a_repository_is_recorded_once_and_without_its_password() {
+    let world = World::on_s3();
+    let (object, _) = world.local("bytes");
+    world.push(&object);
+    let records = world.keys("repos/");
+    assert_eq!(records.len(), 1);
+    assert_eq!(world.get(&records[0]), b"https://git.example.invalid/team/game.git");
+    // Another machine finds it recorded.
+    world.add_machine("b");
+    world.server().take_calls();
+    let mut agent = world.start("b", "upload");
+    agent.upload(&object.oid, 5, &world.local_path("a", &object)).succeeded();
+    agent.terminate();
+    assert_eq!(taken(&world).0, "2 List, 1 Get");
+}
+
+#[test]
+fn a_repository_without_a_remote_is_not_recorded() {
+    let world = World::on_s3();
+    world.sandbox.git("a", &["config", "--unset", "remote.origin.url"]);
+    let (object, _) = world.local("bytes");
+    world.push(&object);
+    assert_eq!(world.keys("repos/"), [] as [String; 0]);
+}
+
+#[test]
+fn a_user_may_switch_the_record_of_repositories_off() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_REGISTER", "no");
+    let (object, _) = world.local("bytes");
+    world.push(&object);
+    assert_eq!(world.keys("repos/"), [] as [String; 0]);
+}
+
+// ---- what becomes of faults
+
+#[test]
+fn a_service_that_is_busy_twice_is_asked_a_third_time() {
+    for kind in [Kind::List, Kind::Put, Kind::Get] {
+        let world = World::on_s3();
+        world.server().fail(on(kind).key("objects/").times(2), Fault::slow_down());
+        let (object, _) = world.local(noise(9, 20_000));
+        world.push(&object);
+        world.add_machine("b");
+        world.pull("b", &object);
+        assert_eq!(world.server().heal(), 2);
+        assert_eq!(world.get(&world.copy(&object)), object.bytes);
+    }
+}
+
+#[test]
+fn a_service_that_stays_busy_is_given_up_after_the_tries_that_are_set() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_ATTEMPTS", "3");
+    for (fault, word) in [(Fault::slow_down(), "SlowDown"), (Fault::internal_error(), "InternalError")] {
+        let (object, _) = world.local(noise(10, 20_000));
+        world.server().take_calls();
+        world.server().fail(on(Kind::Put).key("objects/").forever(), fault);
+        assert_report(&world.upload(&object).failed(), "E4001", &[&object.oid, word]);
+        let calls = taken(&world).1;
+        assert_eq!(calls.count(Kind::Put), 3, "{calls}");
+        world.server().heal();
+        assert_eq!(world.keys("objects/"), [] as [String; 0]);
+    }
+}
+
+#[test]
+fn refusals_are_not_repeated_and_told_apart() {
+    for (fault, code) in [(Fault::access_denied(), "E3001"), (Fault::expired_token(), "E3002")] {
+        for kind in [Kind::List, Kind::Put, Kind::Get] {
+            let world = World::on_s3();
+            let (object, _) = world.local(noise(11, 20_000));
+            if kind == Kind::Get {
+                world.push(&object);
+                world.add_machine("b");
+            }
+            world.server().take_calls();
+            world.server().fail(on(kind).key("objects/").forever(), fault.clone());
+            let message = match kind {
+                Kind::Get => world.download("b", &object).expect_err("a failure"),
+                _ => world.upload(&object).failed(),
+            };
+            assert_report(&message, code, &[&object.oid, &object.folder()]);
+            assert_eq!(taken(&world).1.count(kind), 1, "a refusal was asked again");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_a_proxy_does_not_mean_that_something_is_absent() {
+    for kind in [Kind::List, Kind::Get] {
+        let world = World::on_s3();
+        let (object, _) = world.local(noise(12, 20_000));
+        world.push(&object);
+        world.server().fail(on(kind).key("objects/").forever(), Fault::Html404);
+        assert_report(&world.cannot_pull(&object), "E4001", &[&object.oid, "404"]);
+        world.server().heal();
+        world.pull("cold", &object);
+    }
+    let world = World::on_s3();
+    world.server().fail(on(Kind::List).forever(), Fault::Html404);
+    let (object, _) = world.local("bytes");
+    assert_report(&world.upload(&object).failed(), "E4001", &["404"]);
+}
+
+#[test]
+fn a_redirect_is_a_wrong_address_and_not_followed() {
+    let world = World::on_s3();
+    let elsewhere = S3Server::start();
+    world.server().fail(any().forever(), Fault::Redirect(format!("{}/x", elsewhere.endpoint.url)));
+    let (object, _) = world.local("bytes");
+    assert_report(&world.upload(&object).failed(), "E2005", &[&object.oid]);
+    elsewhere.expect_calls("");
+}
+
+#[test]
+fn a_put_whose_answer_is_lost_counts_as_stored_once_it_is_seen() {
+    for fault in [Fault::ResetAfter, Fault::internal_error(), Fault::ResetBefore, Fault::ResetInUpload(5000)]
+    {
+        let world = World::on_s3();
+        world.server().fail(on(Kind::Put).key("objects/"), fault.clone());
+        let (object, _) = world.local(noise(13, 20_000));
+        world.push(&object);
+        assert_eq!(world.server().heal(), 1, "{fault:?}");
+        assert_eq!(world.get(&world.copy(&object)), object.bytes, "{fault:?}: one copy, the right one");
+    }
+}
+
+#[test]
+fn a_put_that_is_never_answered_is_looked_for_by_its_size_and_bytes() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_ATTEMPTS", "1");
+    let (object, _) = world.local(noise(14, 20_000));
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::ResetAfter);
+    world.push(&object);
+    assert!(taken(&world).1.count(Kind::Head) > 0);
+    assert_eq!(world.keys("objects/").len(), 1);
+    let (other, _) = world.local(noise(15, 20_000));
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::ResetBefore);
+    assert_report(&world.upload(&other).failed(), "E4001", &[&other.oid]);
+    assert_eq!(world.keys(&other.folder()), [] as [String; 0]);
+}
+
+#[test]
+fn an_answer_of_200_with_an_error_inside_is_not_believed() {
+    let world = World::on_s3();
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::ErrorIn200);
+    let (object, _) = world.local(noise(16, 20_000));
+    let transfer = world.upload(&object);
+    let stored = world.keys("objects/").len();
+    assert_eq!(transfer.error().is_none(), stored == 1, "complete, and nothing stored: {transfer:?}");
+}
+
+#[test]
+fn a_conflict_of_conditional_writes_fails_or_stores_and_never_pretends() {
+    let world = World::on_s3();
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::conflict());
+    let (object, _) = world.local(noise(17, 20_000));
+    let transfer = world.upload(&object);
+    assert_eq!(transfer.error().is_none(), world.keys("objects/").len() == 1, "{transfer:?}");
+    world.push(&object);
+    assert_eq!(world.get(&world.copy(&object)), object.bytes);
+}
+
+#[test]
+fn a_body_that_is_cut_is_resumed_where_it_broke_and_of_the_same_file() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(18, 300_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().take_calls();
+    world.server().fail(on(Kind::Get).key("objects/"), Fault::CutBody(100_000));
+    world.server().fail(on(Kind::Get).key("objects/"), Fault::CutBody(50_000));
+    world.pull("b", &object);
+    let calls = taken(&world).1.of(Kind::Get);
+    assert_eq!(calls.len(), 3, "{calls}");
+    let ranges: Vec<_> = calls.iter().map(|call| call.header("range")).collect();
+    assert_eq!(ranges, [None, Some("bytes=100000-"), Some("bytes=150000-")]);
+    assert!(calls[1..].iter().all(|call| call.header("if-match").is_some()), "resumed unconditionally");
+    assert_eq!(calls.bytes_out(), 300_000, "nothing is fetched twice");
+}
+
+#[test]
+fn a_body_that_stalls_is_resumed() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "50ms");
+    let (object, _) = world.local(noise(19, 300_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().fail(on(Kind::Get).key("objects/"), Fault::StallBody(100_000));
+    world.pull("b", &object);
+    assert_eq!(world.server().heal(), 1);
+}
+
+#[test]
+fn a_request_that_is_never_answered_is_asked_again() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_READ_TIMEOUT", "100ms");
+    for kind in [Kind::List, Kind::Get, Kind::Put] {
+        let (object, _) = world.local(noise(kind as u64, 20_000));
+        world.server().fail(on(kind).key("objects/"), Fault::Hang);
+        world.push(&object);
+        let machine = format!("{kind:?}");
+        world.add_machine(&machine);
+        world.pull(&machine, &object);
+        assert_eq!(world.server().heal(), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_on_the_way_is_detected_and_fetched_again() {
+    for bytes in [noise(20, 20_000), text(20, 20_000)] {
+        let (world, objects) = counted(vec![bytes]);
+        world.add_machine("b");
+        world.server().fail(on(Kind::Get).key("objects/"), Fault::FlipByte(130));
+        world.pull("b", &objects[0]);
+        assert_eq!(taken(&world).1.count(Kind::Get), 2);
+        world.server().fail(on(Kind::Get).key("objects/").forever(), Fault::FlipByte(130));
+        assert_report(&world.cannot_pull(&objects[0]), "E5004", &[&objects[0].oid, &world.copy(&objects[0])]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_found_once_is_looked_for_again() {
+    let (world, objects) = counted(vec![noise(21, 20_000)]);
+    world.add_machine("b");
+    world.server().fail(on(Kind::Get).key("objects/"), Fault::status(404, "NoSuchKey"));
+    world.pull("b", &objects[0]);
+}
+
+#[test]
+fn an_upload_in_parts_survives_a_busy_part_and_a_lost_answer() {
+    let world = World::on_s3();
+    // Over 64 MiB goes up in parts.
+    let (object, path) = world.local(noise(22, 1 << 20).repeat(65));
+    world.server().fail(on(Kind::PutPart), Fault::slow_down());
+    world.server().fail(on(Kind::CompleteUpload), Fault::ResetAfter);
+    let mut agent = world.start("a", "upload");
+    let transfer = agent.upload(&object.oid, object.size(), &path).succeeded();
+    assert_eq!(transfer.bytes_reported(), object.size());
+    agent.terminate();
+    assert_eq!(world.server().heal(), 2);
+    assert!(world.get(&world.copy(&object)) == object.bytes, "other bytes are stored");
+    assert_eq!(world.server().open_uploads(), [] as [String; 0]);
+}
+
+#[test]
+fn a_refused_part_gives_the_whole_upload_up() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(23, 1 << 20).repeat(65));
+    world.server().fail(on(Kind::PutPart).nth(3).forever(), Fault::access_denied());
+    assert_report(&world.upload(&object).failed(), "E3001", &[&object.oid]);
+    assert_eq!(world.server().open_uploads(), [] as [String; 0]);
+    assert_eq!(world.keys("objects/"), [] as [String; 0]);
+}
+
+#[test]
+fn the_server_is_never_asked_to_delete_or_to_overwrite() {
+    let world = World::on_s3();
+    world.server().refuse_delete_and_overwrite();
+    let objects = world.pushed(versions(24, 30_000, 3));
+    for object in objects.iter().rev() {
+        world.push(object);
+    }
+    assert_eq!(world.server().refused(), [] as [String; 0]);
+    let puts = world.server().take_calls().of(Kind::Put);
+    assert!(puts.iter().all(|call| call.header("if-none-match") == Some("*")), "{puts}");
+}
+
+#[test]
+fn a_service_that_ignores_or_refuses_conditions_works_too() {
+    let world = World::on_s3();
+    world.server().ignore_conditions();
+    let (object, _) = world.local(noise(25, 20_000));
+    world.push(&object);
+    let refusing = World::on_s3();
+    refusing.server().fail(on(Kind::Put).key("objects/"), Fault::status(501, "NotImplemented"));
+    let (other, _) = refusing.local(noise(26, 20_000));
+    refusing.push(&other);
+    let puts = refusing.server().take_calls().of(Kind::Put);
+    assert_eq!(puts.last().and_then(|call| call.header("if-none-match")), None, "{puts}");
+}
+
+// ---- the promises of `store`
+
+/// Set for the process in which the contract is checked: a store's URL.
+const CONTRACT_URL: &str = "LFS_DELTA_TEST_CONTRACT_URL";
+
+/// Runs in a process of its own, because an S3 client takes its credentials from the environment. Without that
+/// environment there is nothing to check.
+#[test]
+fn contract_in_a_process_of_its_own() {
+    let Ok(url) = std::env::var(CONTRACT_URL) else { return };
+    let numbers = std::sync::atomic::AtomicUsize::new(0);
+    let make = || -> Box<dyn lfs_delta::store::WriteStore> {
+        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let url = url.replace("/contract?", &format!("/contract-{number}?"));
+        let Ok(Location::S3(location)) = Location::parse(&url) else { panic!("no S3 URL: {url}") };
+        let options = S3Options { backoff: Duration::from_millis(5), ..S3Options::default() };
+        Box::new(S3Store::new(location, options, Cancel::default()))
+    };
+    if url.contains("without-conditions") {
+        contract::check_without_conditions(&make);
+    } else {
+        contract::check(&make);
+    }
+}
+
+/// Lets the process check the contract on a server.
+#[track_caller]
+fn check_contract(server: &S3Server, folder: &str) {
+    let mut sandbox = Sandbox::new();
+    sandbox.use_s3(&server.endpoint);
+    sandbox.set(CONTRACT_URL, server.endpoint.store_url(&format!("{folder}/contract")));
+    let mut command = sandbox.command(std::env::current_exe().expect("this program"), Path::new(""));
+    command.args(["--exact", "requests::contract_in_a_process_of_its_own"]);
+    let ran = run(command).succeeded();
+    assert!(ran.stdout().contains("1 passed"), "{ran}");
+    assert!(server.calls().count(Kind::Put) > 60, "the contract was not checked: {ran}");
+}
+
+#[test]
+fn a_strict_service_keeps_every_promise() {
+    check_contract(&S3Server::start(), "strict");
+}
+
+#[test]
+fn a_service_that_lists_in_small_pages_keeps_every_promise() {
+    let server = S3Server::start();
+    server.list_in_pages_of(7);
+    check_contract(&server, "pages");
+}
+
+#[test]
+fn a_service_that_ignores_conditions_keeps_every_promise_but_the_second() {
+    let server = S3Server::start();
+    server.ignore_conditions();
+    check_contract(&server, "without-conditions");
+}
