@@ -47,6 +47,7 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
             operation: Operation::Download,
             remote: "origin".into(),
             store: serving.store.clone(),
+            repair: false,
         },
         serving,
         transfer: None,
@@ -103,7 +104,8 @@ impl Agent {
             self.write(&message::not_ready(error.kind().entry().code, &error.report()));
             return;
         }
-        self.session = Session { operation, remote, ..self.session.clone() };
+        let repair = operation == Operation::Upload && parent::is_repair();
+        self.session = Session { operation, remote, repair, ..self.session.clone() };
         self.write(&message::ready());
     }
 

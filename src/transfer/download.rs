@@ -50,6 +50,8 @@ enum Care {
     Swift,
     /// Every object on the way is hashed; what is not right is named.
     Thorough,
+    /// The same, with nothing but what is in the store.
+    Remote,
 }
 
 impl Transfer {
@@ -131,6 +133,20 @@ impl Transfer {
             Ok(Proven::Yes)
         })?;
         result.ok_or_else(|| Error::Internal("an object was fetched and is not there".into()))
+    }
+
+    /// Returns whether somebody who has nothing at hand would get an object.
+    pub(super) fn store_yields(&self, version: Version) -> Result<bool> {
+        for copy in self.copies(version.oid, 1)? {
+            let mut sink = Proof::new(io::sink());
+            let silent = Meter::silent();
+            match self.restore(&copy.name, version.size, Care::Remote, &silent, &mut sink) {
+                Ok(()) if sink.into_parts().1 == version.oid => return Ok(true),
+                Err(Failure::Fatal(error)) => return Err(error),
+                _ => tracing::warn!(key = %Key::copy(&copy.name), "a copy does not yield its object"),
+            }
+        }
+        Ok(false)
     }
 
     /// Tries the copies of an object until one yields it, lists again when one vanished meanwhile.
@@ -255,7 +271,7 @@ impl Transfer {
         drop(reading);
         let base = match care {
             Care::Swift => self.base_swiftly(&header.chain)?,
-            Care::Thorough => self.base_thoroughly(&header.chain, depth)?,
+            Care::Thorough | Care::Remote => self.base_thoroughly(&header.chain, care, depth)?,
         };
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
     }
@@ -386,12 +402,14 @@ impl Transfer {
     }
 
     /// Rebuilds the base of a delta from any copy of it that yields it, each step proven.
-    fn base_thoroughly(&self, chain: &Chain, depth: usize) -> Attempt<Bytes> {
+    fn base_thoroughly(&self, chain: &Chain, care: Care, depth: usize) -> Attempt<Bytes> {
         let Some(link) = chain.links.first() else {
             return Err(Failure::Copy("a delta without a chain".into()));
         };
         let version = Version { oid: link.id.oid, size: link.object_size };
-        if let Some(bytes) = self.read_at_hand(version)? {
+        if care != Care::Remote
+            && let Some(bytes) = self.read_at_hand(version)?
+        {
             return Ok(bytes);
         }
         if depth >= CHAIN_DEPTH_MAX {
@@ -406,8 +424,7 @@ impl Transfer {
         let mut reasons = Vec::new();
         for name in &copies {
             let mut sink = Proof::new(Spill::new(&self.workspace));
-            match self.restore_at(name, version.size, Care::Thorough, depth + 1, &Meter::silent(), &mut sink)
-            {
+            match self.restore_at(name, version.size, care, depth + 1, &Meter::silent(), &mut sink) {
                 Ok(()) => {}
                 Err(Failure::Copy(reason)) => {
                     reasons.push(reason);

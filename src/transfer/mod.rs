@@ -42,6 +42,7 @@ pub struct Transfer {
     /// The rights of downloaded files, where the repository asks for special ones.
     file_mode: Option<u32>,
     remote: String,
+    repair: bool,
     /// The remote's URL, where pushes are to be recorded.
     registration: Option<String>,
     registered: OnceLock<()>,
@@ -59,6 +60,8 @@ pub struct Session {
     pub remote: String,
     /// The store, where the command line names it.
     pub store: Option<String>,
+    /// Whether an object that seems to be stored is read first, and stored again where that fails.
+    pub repair: bool,
 }
 
 impl Transfer {
@@ -101,6 +104,7 @@ impl Transfer {
             file_mode: shared_mode(&config),
             registration: settings.register.then(|| remote_url(&config, &session.remote)).flatten(),
             remote: session.remote,
+            repair: session.repair,
             registered: OnceLock::new(),
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),

@@ -19,7 +19,7 @@ use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Hasher, Link, Oid, Shape};
 use crate::plan::{self, DeltaCost, Verdict};
-use crate::store::{self, Body, Source};
+use crate::store::{Body, Source};
 
 /// How an object came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Transfer {
     fn upload_inner(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
         self.register()?;
         let presence = self.presence(version)?;
-        if presence == Presence::Stored {
+        if presence == Presence::Stored && !self.needs_repair(version)? {
             return Ok(Stored::Already);
         }
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
@@ -93,6 +93,11 @@ impl Transfer {
             _ => Vec::new(),
         };
         self.store_locked(&Target { version, path: &path, fingerprint }, &earlier, meter)
+    }
+
+    /// Returns whether this push is to repair what is stored, and the store does not yield this object.
+    fn needs_repair(&self, version: Version) -> Result<bool> {
+        Ok(self.repair && !self.store_yields(version)?)
     }
 
     fn own_path(&self, version: Version) -> PathBuf {
@@ -124,7 +129,8 @@ impl Transfer {
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let _lock = self.lock(&target.version.oid)?;
         // Another process of this machine may have stored it while this one waited.
-        if self.depot.remembers(&target.version.oid) && self.presence(target.version)? == Presence::Stored {
+        let known = !self.repair && self.depot.remembers(&target.version.oid);
+        if known && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
         }
         let stored = self.store(target, earlier, meter)?;
@@ -378,16 +384,10 @@ impl Transfer {
             digest: oid,
             sent: &|count| meter.add(count),
         };
-        match self.depot.publish(&name, &body) {
-            Err(crate::depot::Error::Store(store::Error::Digest { .. })) => {
-                self.prove_local(target.path, target.version, &Meter::silent())?;
-                return Err(Error::Internal(format!(
-                    "the store refused the bytes of {oid}, which are right"
-                )));
-            }
-            stored => drop(stored.map_err(|error| self.depot_error(error))?),
-        }
+        let published = self.depot.publish(&name, &body);
+        // A file that changed under our hands is the better reason for whatever went wrong.
         self.check_unchanged(target)?;
+        published.map_err(|error| self.depot_error(error))?;
         let own = Link { id: name.id, codec: None, object_size: size, stored_size: size, written_size: size };
         self.depot.remember(Chain { links: vec![own] });
         Ok(Stored::Whole { size })
