@@ -103,4 +103,8 @@ if [[ $# -gt 0 ]]; then
     exec cargo test --locked "${soak[@]}" "$@"
 fi
 cargo test --locked --doc
+# What install.sh --demo shows, on the program as users get it.
+say "building a release and running the demo"
+cargo build --locked --release --quiet
+fixtures/demo.sh "$(realpath "$target")/release/lfs-delta"
 exec cargo test --locked "${soak[@]}" --lib --bins --tests
