@@ -89,10 +89,14 @@ pub struct Pair<'a> {
     pub target: &'a [u8],
 }
 
+/// Returns whether a codec makes deltas of such sizes: base and target together below 2 GiB.
+pub const fn takes_pair(base_size: u64, target_size: u64) -> bool {
+    zstandard::takes(base_size, target_size)
+}
+
 /// Packs the difference of an object from a base into `sink`.
 ///
-/// `None` when no codec takes the pair: base and target together exceed 2 GiB. Memory stays below 6 × the
-/// larger of both.
+/// `None` when no codec takes the pair (`takes_pair`). Memory stays below 6 × the larger of both.
 ///
 /// # Errors
 /// `Io` with what writing or watching said.
@@ -102,7 +106,7 @@ pub fn encode_delta(
     sink: &mut dyn Write,
     watch: Watch<'_>,
 ) -> Result<Option<Encoded>> {
-    if !zstandard::takes(pair) {
+    if !takes_pair(pair.base.len() as u64, pair.target.len() as u64) {
         return Ok(None);
     }
     zstandard::encode_delta(pair, effort, sink, watch)?;

@@ -16,8 +16,8 @@ const WINDOW_LOG_MIN: u32 = 17;
 const WINDOW_LOG_MAX: u32 = 31;
 
 /// Returns whether base and target fit into one window.
-pub(super) const fn takes(pair: Pair<'_>) -> bool {
-    (pair.base.len() as u64).saturating_add(pair.target.len() as u64) < ZSTD_WINDOW_MAX_BYTES
+pub(super) const fn takes(base_size: u64, target_size: u64) -> bool {
+    base_size.saturating_add(target_size) < ZSTD_WINDOW_MAX_BYTES
 }
 
 /// Levels above 9 were measured to be pathological with a large prefix: slower *and* larger.
@@ -244,6 +244,13 @@ mod tests {
         let mut sink = Vec::new();
         let outcome = encode_whole(&mut reader, 4, Effort::Fast, &mut sink, &mut |_| Ok(()));
         assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn pairs_over_the_window_are_declined() {
+        assert!(takes(1 << 30, (1 << 30) - 1));
+        assert!(!takes(1 << 30, 1 << 30));
+        assert!(!takes(u64::MAX, 1));
     }
 
     struct Counter<'a>(&'a mut usize);

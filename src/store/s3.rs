@@ -36,6 +36,7 @@ use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 mod body;
 mod fault;
 mod parts;
+mod retry;
 
 use fault::Fault;
 
@@ -130,7 +131,7 @@ impl S3Store {
             .region(self.region().await?)
             .load()
             .await;
-        let mut config = aws_sdk_s3::config::Builder::from(&shared);
+        let mut config = aws_sdk_s3::config::Builder::from(&shared).retry_classifier(retry::AlsoRetry);
         if let Some(endpoint) = &self.location.endpoint {
             // Checksum trailers are refused, or worse stored as content, by services other than AWS.
             config = config

@@ -172,7 +172,10 @@ impl Transfer {
             );
         }
         candidates.insert(0, base);
-        candidates.retain(|candidate| plan::may_extend(&candidate.chain, size));
+        candidates.retain(|candidate| {
+            let base_size = candidate.chain.links.first().map_or(u64::MAX, |link| link.object_size);
+            codec::takes_pair(base_size, size) && plan::may_extend(&candidate.chain, size)
+        });
         Ok(candidates)
     }
 

@@ -259,6 +259,18 @@ fn a_service_that_is_busy_twice_is_asked_a_third_time() {
 }
 
 #[test]
+fn too_many_requests_and_conflicts_are_asked_again() {
+    for fault in [Fault::too_many_requests(0), Fault::conflict()] {
+        let world = World::on_s3();
+        world.server().fail(on(Kind::Put).key("objects/"), fault);
+        let (object, _) = world.local(noise(9, 20_000));
+        world.push(&object);
+        assert_eq!(world.server().heal(), 1);
+        assert_eq!(world.get(&world.copy(&object)), object.bytes);
+    }
+}
+
+#[test]
 fn a_service_that_stays_busy_is_given_up_after_the_tries_that_are_set() {
     let mut world = World::on_s3();
     world.sandbox.set("LFS_DELTA_ATTEMPTS", "3");
