@@ -14,7 +14,7 @@ mod trust;
 
 /// Git LFS storage in your own bucket, as references and deltas.
 #[derive(Debug, Parser)]
-#[command(name = "lfs-delta", version, max_term_width = 100)]
+#[command(name = "lfs-delta", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Once per machine: lfs-delta install\nOnce per repository: lfs-delta init s3://bucket/prefix\n\
                         Then git push, git pull and git clone do the rest."
