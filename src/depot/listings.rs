@@ -159,6 +159,16 @@ impl Listings {
         }
     }
 
+    /// Answers from a listing of this very folder, and takes one where none was taken within a minute.
+    pub(super) fn look_alone(&self, store: &dyn ReadStore, oid: &Oid) -> Result<Folder> {
+        let alone =
+            self.state().folders.get(oid).filter(|(begun, _)| begun.elapsed() <= LISTING_AGE_MAX).cloned();
+        match alone {
+            Some((_, folder)) => Ok(folder),
+            None => self.look_now(store, oid),
+        }
+    }
+
     /// Answers from a listing that was begun after `seen`.
     pub(super) fn look_after(&self, store: &dyn ReadStore, oid: &Oid, seen: SystemTime) -> Result<Folder> {
         // Bound first: the lock must not be held any more when the next step takes it again.

@@ -275,6 +275,16 @@ impl Depot {
         Ok(self.listings.look_now(&*self.store, oid)?)
     }
 
+    /// Returns whether a copy of an object was seen, by its folder's own listing. No request where there is one
+    /// already; so a listing of everything that is a minute old does not make a whole upload happen in vain.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn is_seen(&self, oid: &Oid) -> Result<bool> {
+        self.open()?;
+        Ok(!self.listings.look_alone(&*self.store, oid)?.copies().is_empty())
+    }
+
     /// Lists the copies of an object, perhaps from a listing that is a minute old and shared with others.
     ///
     /// # Errors

@@ -265,3 +265,30 @@ fn a_repository_is_recorded_once() {
     world.stranger().register("https://host/repo").expect("there already");
     assert!(!world.verbs().contains(&Verb::Put));
 }
+
+#[test]
+fn what_another_machine_stored_since_the_last_listing_is_seen_before_an_upload() {
+    let world = World::new();
+    let whole: Vec<_> = (0..100).map(|seed| world.place(seed, None)).collect();
+    let depot = world.depot();
+    for name in &whole {
+        depot.presence(&name.id.oid).expect("presence");
+    }
+    let late = world.place(200, None);
+    assert_eq!(depot.presence(&late.id.oid).expect("presence"), Presence::Absent, "from a listing");
+    world.verbs();
+    assert!(depot.is_seen(&late.id.oid).expect("seen"));
+    assert_eq!(world.verbs(), [Verb::List]);
+    assert_eq!(depot.presence(&late.id.oid).expect("presence"), Presence::Stored);
+}
+
+#[test]
+fn a_folder_that_was_just_listed_is_not_listed_again_before_an_upload() {
+    let world = World::new();
+    let depot = world.depot();
+    let oid = Oid::of(b"new");
+    depot.presence(&oid).expect("presence");
+    world.verbs();
+    assert!(!depot.is_seen(&oid).expect("seen"));
+    assert_eq!(world.verbs(), []);
+}

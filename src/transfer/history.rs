@@ -15,7 +15,7 @@ impl Transfer {
         let earlier = self.earlier(version);
         let mut missing = Vec::new();
         for (index, older) in earlier.iter().enumerate() {
-            if self.is_known(*older)? {
+            if self.seems_stored(*older)? {
                 break;
             }
             if self.local_file(*older).is_some() {
@@ -36,7 +36,7 @@ impl Transfer {
     }
 
     /// Returns whether an earlier version seems to be in the store. Being wrong costs compression only.
-    fn is_known(&self, version: Version) -> Result<bool> {
+    fn seems_stored(&self, version: Version) -> Result<bool> {
         if self.depot.remembers(&version.oid) {
             return Ok(true);
         }

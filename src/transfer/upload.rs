@@ -115,6 +115,11 @@ impl Transfer {
         Ok(())
     }
 
+    fn is_known(&self, version: Version) -> Result<bool> {
+        let oid = &version.oid;
+        Ok(self.depot.remembers(oid) || self.depot.is_seen(oid).map_err(|error| self.depot_error(error))?)
+    }
+
     fn presence(&self, version: Version) -> Result<Presence> {
         self.depot.presence(&version.oid).map_err(|error| self.depot_error(error))
     }
@@ -128,8 +133,8 @@ impl Transfer {
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let _lock = self.lock(&target.version.oid)?;
-        // Another process of this machine may have stored it while this one waited.
-        let known = !self.repair && self.depot.remembers(&target.version.oid);
+        // Another process may have stored it while this one waited, or another machine since the last listing.
+        let known = !self.repair && self.is_known(target.version)?;
         if known && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
         }
