@@ -321,7 +321,10 @@ impl Depot {
             if seen.len() > CHAIN_DEPTH_MAX || !seen.insert(base) {
                 return Ok(false);
             }
-            let Some(found) = self.look_recently(&base.oid)?.find(&base) else { return Ok(false) };
+            let recent = self.look_recently(&base.oid)?.find(&base);
+            // A listing that is a minute old must not make a chain out to be broken.
+            let found = if recent.is_some() { recent } else { self.look(&base.oid)?.find(&base) };
+            let Some(found) = found else { return Ok(false) };
             next = found.name.base();
         }
         Ok(true)

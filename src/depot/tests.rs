@@ -292,3 +292,17 @@ fn a_folder_that_was_just_listed_is_not_listed_again_before_an_upload() {
     assert!(!depot.is_seen(&oid).expect("seen"));
     assert_eq!(world.verbs(), []);
 }
+
+#[test]
+fn a_chain_that_grew_since_the_last_listing_is_not_called_broken() {
+    let world = World::new();
+    let whole: Vec<_> = (0..100).map(|seed| world.place(seed, None)).collect();
+    let depot = world.depot();
+    for name in &whole {
+        depot.presence(&name.id.oid).expect("presence");
+    }
+    let base = world.place(200, None);
+    let delta = world.place(201, Some(&base));
+    assert!(depot.is_seen(&delta.id.oid).expect("seen"));
+    assert_eq!(depot.presence(&delta.id.oid).expect("presence"), Presence::Stored);
+}
