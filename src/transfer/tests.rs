@@ -181,6 +181,34 @@ fn an_object_that_is_stored_is_not_stored_again() {
 }
 
 #[test]
+fn a_delta_on_a_remembered_delta_asks_nothing_about_the_reference_below() {
+    let world = World::with_versions(3);
+    world.upload(1).expect("two versions");
+    let settled = world.repo().join(".git/cache/stores");
+    for file in files_named(&settled, &world.versions[0].0.oid.to_string()) {
+        std::fs::remove_file(file).expect("was remembered");
+    }
+    world.store.calls.take();
+    assert!(matches!(world.upload(2).expect("third"), Stored::Delta { depth: 3, .. }));
+    let verbs: Vec<_> = world.store.calls.take().into_iter().map(|call| call.verb).collect();
+    assert_eq!(verbs, [Verb::List, Verb::List, Verb::Put, Verb::List], "the first is the look at the store");
+}
+
+/// Returns the files of that name below a folder.
+fn files_named(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            found.extend(files_named(&path, name));
+        } else if path.ends_with(name) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
 fn earlier_versions_are_stored_first_whatever_is_asked_for_first() {
     let world = World::with_versions(4);
     assert!(matches!(world.upload(3).expect("last"), Stored::Delta { depth: 4, .. }));

@@ -86,13 +86,23 @@ impl Transfer {
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
         meter.stage(20, version.size);
         let fingerprint = self.prove_local(&path, version, meter)?;
-        let earlier = match presence {
-            Presence::Absent if plan::is_worth_a_delta(version.size) => self.settle_history(version)?,
-            // Where one chain has a gap, the chain of the version before may have the same: only a whole copy
-            // repairs for sure.
-            _ => Vec::new(),
-        };
-        self.store_locked(&Target { version, path: &path, fingerprint }, &earlier, meter)
+        let target = Target { version, path: &path, fingerprint };
+        if presence != Presence::Absent {
+            return self.store_beside(&target, meter);
+        }
+        let earlier =
+            if plan::is_worth_a_delta(version.size) { self.settle_history(version)? } else { Vec::new() };
+        self.store_locked(&target, &earlier, meter)
+    }
+
+    /// Stores an object whole, beside copies that cannot be relied upon.
+    ///
+    /// Where one chain has a gap, the chain of the version before may have the same: only this repairs for sure.
+    fn store_beside(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
+        let _lock = self.lock(&target.version.oid)?;
+        let stored = self.store_whole(target, meter)?;
+        self.offer(target, stored);
+        Ok(stored)
     }
 
     /// Returns whether this push is to repair what is stored, and the store does not yield this object.
@@ -134,22 +144,28 @@ impl Transfer {
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let _lock = self.lock(&target.version.oid)?;
         // Another process may have stored it while this one waited, or another machine since the last listing.
-        let known = !self.repair && self.is_known(target.version)?;
-        if known && self.presence(target.version)? == Presence::Stored {
+        if self.is_known(target.version)? && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
         }
         let stored = self.store(target, earlier, meter)?;
+        self.offer(target, stored);
+        Ok(stored)
+    }
+
+    fn offer(&self, target: &Target<'_>, stored: Stored) {
         self.cache.offer(&target.version.oid, target.path);
         tracing::info!(oid = %target.version.oid, size = target.version.size, ?stored, "stored");
-        Ok(stored)
     }
 
     fn store(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         if let Some(base) = self.nearest_base(earlier)? {
-            for candidate in self.candidates(base, target.version.size)? {
-                if let Some(stored) = self.store_delta(target, &candidate, meter)? {
-                    return Ok(stored);
-                }
+            if let Some(stored) = self.store_delta(target, &base, meter)? {
+                return Ok(stored);
+            }
+            if let Some(reference) = self.reference_of(&base)?
+                && let Some(stored) = self.store_delta(target, &reference, meter)?
+            {
+                return Ok(stored);
             }
         }
         self.store_whole(target, meter)
@@ -167,25 +183,22 @@ impl Transfer {
         Ok(None)
     }
 
-    /// Returns what a delta may be tried on: the nearest version, else the reference of its chain.
-    fn candidates(&self, base: Settled, size: u64) -> Result<Vec<Settled>> {
-        let mut candidates = Vec::new();
-        if let Some(reference) = base.chain.reference().filter(|_| base.chain.depth() > 1) {
-            let found = self.depot.find_base(&reference.id.oid, reference.object_size);
-            candidates.extend(
-                found.map_err(|error| self.depot_error(error))?.filter(|found| found.chain.depth() == 1),
-            );
-        }
-        candidates.insert(0, base);
-        candidates.retain(|candidate| {
-            let base_size = candidate.chain.links.first().map_or(u64::MAX, |link| link.object_size);
-            codec::takes_pair(base_size, size) && plan::may_extend(&candidate.chain, size)
-        });
-        Ok(candidates)
+    /// Finds the reference of a chain, unless the chain is nothing else.
+    fn reference_of(&self, base: &Settled) -> Result<Option<Settled>> {
+        let Some(reference) = base.chain.reference().filter(|_| base.chain.depth() > 1) else {
+            return Ok(None);
+        };
+        let found = self.depot.find_base(&reference.id.oid, reference.object_size);
+        Ok(found.map_err(|error| self.depot_error(error))?.filter(|found| found.chain.depth() == 1))
     }
 
     /// Stores the object as a delta; `None` when that does not work out or does not pay.
     fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
+        let (base_size, size) =
+            (base.chain.links.first().map_or(0, |link| link.object_size), target.version.size);
+        if !codec::takes_pair(base_size, size) || !plan::may_extend(&base.chain, size) {
+            return Ok(None);
+        }
         let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
         let target_bytes = self.target_bytes(target)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
