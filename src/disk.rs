@@ -14,7 +14,7 @@ use crate::clock;
 use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
 
 mod map;
-pub use map::Bytes;
+pub use map::{Bytes, Room};
 
 /// Copies all of `reader` to `writer`, handing each buffer to `watch` first. Returns the bytes copied.
 ///
@@ -189,6 +189,12 @@ impl Workspace {
     pub fn unnamed_file(&self) -> io::Result<File> {
         self.refresh();
         tempfile::tempfile_in(self.folder.path())
+    }
+
+    /// Makes bytes that may grow beyond memory.
+    pub fn room(&self) -> Room {
+        self.refresh_now_and_then();
+        Room::new(self.folder.path().to_path_buf())
     }
 
     /// Returns where it is.

@@ -114,7 +114,7 @@ fn fill(reader: &mut dyn Read, bytes: &mut [u8]) -> Result<()> {
 }
 
 fn corrupt(reason: &str) -> Error {
-    Error::Corrupt { reason: reason.to_owned() }
+    Error::Corrupt { reason: reason.to_owned().into() }
 }
 
 /// Bytes that are taken off field by field.

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use zstd::stream::{read, write};
 
-use super::{Effort, Error, Pair, Result, Watch};
+use super::{Effort, Error, Pair, Result, Work};
 use crate::model::limits::{BUFFER_BYTES, ZSTD_WINDOW_MAX_BYTES};
 
 /// The largest window that decoding a whole copy may ask for: 128 MiB, the bound of zstd's own tool.
@@ -45,37 +45,31 @@ fn window_log(size: u64) -> u32 {
 pub(super) fn encode_whole(
     target: &mut dyn Read,
     size: u64,
-    effort: Effort,
+    work: &Work<'_>,
     sink: &mut dyn Write,
-    watch: Watch<'_>,
 ) -> Result<()> {
-    let encoder = write::Encoder::new(sink, whole_level(effort))?;
-    run(encoder, target, size, watch)
+    let encoder = write::Encoder::new(sink, whole_level(work.effort))?;
+    run(encoder, target, size, work)
 }
 
-pub(super) fn encode_delta(
-    pair: Pair<'_>,
-    effort: Effort,
-    sink: &mut dyn Write,
-    watch: Watch<'_>,
-) -> Result<()> {
+pub(super) fn encode_delta(pair: Pair<'_>, work: &Work<'_>, sink: &mut dyn Write) -> Result<()> {
     let Pair { base, mut target } = pair;
     let size = target.len() as u64;
-    let mut encoder = write::Encoder::with_ref_prefix(sink, delta_level(effort), base)?;
+    let mut encoder = write::Encoder::with_ref_prefix(sink, delta_level(work.effort), base)?;
     encoder.window_log(window_log(base.len() as u64 + size))?;
     encoder.long_distance_matching(true)?;
-    run(encoder, &mut target, size, watch)
+    run(encoder, &mut target, size, work)
 }
 
 fn run(
     mut encoder: write::Encoder<'_, &mut dyn Write>,
     target: &mut dyn Read,
     size: u64,
-    watch: Watch<'_>,
+    work: &Work<'_>,
 ) -> Result<()> {
     encoder.include_checksum(true)?;
     encoder.set_pledged_src_size(Some(size))?;
-    crate::disk::copy(target, &mut encoder, &mut |bytes| watch(bytes.len() as u64))?;
+    crate::disk::copy(target, &mut encoder, &mut |bytes| (work.watch)(bytes.len() as u64))?;
     // Fails when the target is shorter or longer than it was said to be.
     encoder.finish()?;
     Ok(())
@@ -85,8 +79,8 @@ pub(super) fn decode(
     base: &[u8],
     payload: &mut dyn Read,
     size: u64,
+    work: &Work<'_>,
     sink: &mut dyn Write,
-    watch: Watch<'_>,
 ) -> Result<()> {
     let largest = match base.len() as u64 {
         0 => WHOLE_WINDOW_LOG_MAX,
@@ -95,7 +89,7 @@ pub(super) fn decode(
     let payload = BufReader::with_capacity(BUFFER_BYTES, Payload(payload));
     let mut decoder = read::Decoder::with_ref_prefix(payload, base)?.single_frame();
     decoder.window_log_max(largest)?;
-    let written = copy_at_most(&mut decoder, size, sink, watch)?;
+    let written = copy_at_most(&mut decoder, size, work, sink)?;
     if written != size {
         return Err(corrupt(format!("the payload holds {written} bytes instead of {size}")));
     }
@@ -107,7 +101,7 @@ pub(super) fn decode(
 }
 
 /// Copies up to `size` bytes and fails where one more would come.
-fn copy_at_most(reader: &mut dyn Read, size: u64, sink: &mut dyn Write, watch: Watch<'_>) -> Result<u64> {
+fn copy_at_most(reader: &mut dyn Read, size: u64, work: &Work<'_>, sink: &mut dyn Write) -> Result<u64> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut written = 0;
     loop {
@@ -122,7 +116,7 @@ fn copy_at_most(reader: &mut dyn Read, size: u64, sink: &mut dyn Write, watch: W
             return Err(corrupt(format!("the payload holds more than {size} bytes")));
         }
         sink.write_all(&buffer[..count])?;
-        watch(count as u64)?;
+        (work.watch)(count as u64)?;
     }
 }
 
@@ -147,7 +141,7 @@ fn sort(error: io::Error) -> Error {
 }
 
 fn corrupt(reason: String) -> Error {
-    Error::Corrupt { reason }
+    Error::Corrupt { reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -166,15 +160,19 @@ mod tests {
         (0..size).map(|_| next()).collect()
     }
 
+    fn work() -> Work<'static> {
+        Work { effort: Effort::Default, threads: 1, scratch: &crate::codec::Memory, watch: &|_| Ok(()) }
+    }
+
     fn delta(base: &[u8], target: &[u8]) -> Vec<u8> {
         let mut sink = Vec::new();
-        encode_delta(Pair { base, target }, Effort::Default, &mut sink, &mut |_| Ok(())).expect("encode");
+        encode_delta(Pair { base, target }, &work(), &mut sink).expect("encode");
         sink
     }
 
     fn restore(base: &[u8], payload: &[u8], size: usize) -> Result<Vec<u8>> {
         let mut sink = Vec::new();
-        decode(base, &mut &payload[..], size as u64, &mut sink, &mut |_| Ok(()))?;
+        decode(base, &mut &payload[..], size as u64, &work(), &mut sink)?;
         Ok(sink)
     }
 
@@ -211,7 +209,7 @@ mod tests {
         assert!(bomb.len() < 10_000);
         let mut written = 0;
         let mut sink = Counter(&mut written);
-        let outcome = decode(b"", &mut &bomb[..], 1_000_000, &mut sink, &mut |_| Ok(()));
+        let outcome = decode(b"", &mut &bomb[..], 1_000_000, &work(), &mut sink);
         assert!(matches!(outcome, Err(Error::Corrupt { .. })));
         assert!(written <= 1_000_000, "{written} bytes were written");
     }
@@ -242,7 +240,7 @@ mod tests {
     fn a_target_of_another_size_than_announced_fails_to_encode() {
         let mut reader = b"abc".as_slice();
         let mut sink = Vec::new();
-        let outcome = encode_whole(&mut reader, 4, Effort::Fast, &mut sink, &mut |_| Ok(()));
+        let outcome = encode_whole(&mut reader, 4, &work(), &mut sink);
         assert!(outcome.is_err());
     }
 

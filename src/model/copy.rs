@@ -47,6 +47,9 @@ impl CodecName {
     /// zstd, and for deltas zstd with the base as prefix.
     pub const ZSTD: Self = Self { bytes: *b"zst\0\0\0\0\0" };
 
+    /// The delta engine: containers opened, aligned bytes, predicted tokens and addresses.
+    pub const DELTA: Self = Self { bytes: *b"d1\0\0\0\0\0\0" };
+
     /// Parses a name of 1 to 8 lower-case letters and digits.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 8];

@@ -28,6 +28,9 @@ pub const HISTORY_MAX_VERSIONS: usize = 10_000;
 /// The largest header of a copy: fixed fields, a full chain and the checksum.
 pub const HEADER_MAX_BYTES: usize = 8 + 80 + 80 * CHAIN_DEPTH_MAX + 32;
 
+/// The table of a base's strings while a delta is made. It grows with the base up to this; then its step does.
+pub const MATCH_TABLE_MAX_BYTES: usize = 256 << 20;
+
 /// zstd's largest window, base and target together (2^31 bytes); larger pairs are stored whole.
 pub const ZSTD_WINDOW_MAX_BYTES: u64 = 1 << 31;
 

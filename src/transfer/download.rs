@@ -319,11 +319,8 @@ impl Transfer {
         let Some(codec) = name.codec() else { return self.copy_raw(&key, payload, size, meter, sink) };
         meter.stage(100, size);
         let mut source = Source::new(payload);
-        let decoded = codec::decode(codec, base, &mut source, size, sink, &mut |done| {
-            meter.add(done);
-            self.workspace.refresh_now_and_then();
-            self.cancel.check()
-        });
+        let watch = |done| self.step(meter, done);
+        let decoded = codec::decode(codec, base, &mut source, size, &self.work(&watch), sink);
         match decoded {
             Ok(()) => Ok(()),
             Err(codec::Error::Unknown { codec }) => Err(Failure::Unknown(key, codec)),

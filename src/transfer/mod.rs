@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
-use crate::codec::Effort;
+use crate::codec::{Effort, Watch, Work};
 use crate::config::Settings;
 use crate::depot::{self, Depot};
 use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
@@ -123,6 +123,18 @@ impl Transfer {
             depot::Error::Store(crate::store::Error::Cancelled) => Error::Cancelled,
             source => Error::Depot { store: self.depot.name(), source },
         }
+    }
+
+    /// Counts work, and fails once it is cancelled.
+    fn step(&self, meter: &Meter, done: u64) -> io::Result<()> {
+        meter.add(done);
+        self.workspace.refresh_now_and_then();
+        self.cancel.check()
+    }
+
+    /// Returns what codecs work with.
+    fn work<'a>(&'a self, watch: Watch<'a>) -> Work<'a> {
+        Work { effort: self.effort, threads: 1, scratch: &self.workspace, watch }
     }
 
     /// Returns where git-lfs or the cache has an object of this size; its bytes are not proven.

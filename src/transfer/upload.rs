@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::progress::Meter;
 use super::{Error, Result, Transfer};
 use crate::clock::Stopwatch;
-use crate::codec::{self, Encoded, Header, Pair};
+use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint};
 use crate::git::Version;
@@ -194,9 +194,8 @@ impl Transfer {
 
     /// Stores the object as a delta; `None` when that does not work out or does not pay.
     fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
-        let (base_size, size) =
-            (base.chain.links.first().map_or(0, |link| link.object_size), target.version.size);
-        if !codec::takes_pair(base_size, size) || !plan::may_extend(&base.chain, size) {
+        let size = target.version.size;
+        if !plan::may_extend(&base.chain, size) {
             return Ok(None);
         }
         let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
@@ -272,7 +271,7 @@ impl Transfer {
         meter: &Meter,
     ) -> Result<Option<Draft>> {
         self.draft(target, id, &base.chain, |sink| {
-            codec::encode_delta(pair, self.effort, sink, &mut |done| self.step(meter, done))
+            codec::encode_delta(pair, &self.work(&|done| self.step(meter, done)), sink).map(Some)
         })
     }
 
@@ -320,7 +319,7 @@ impl Transfer {
         let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
         let mut counter = Counter(0);
         let size = target.version.size;
-        codec::encode_whole(&mut reader, size, self.effort, &mut counter, &mut |_| self.cancel.check())?;
+        codec::encode_whole(&mut reader, size, &self.work(&|_| self.cancel.check()), &mut counter)?;
         Ok(counter.0.min(size))
     }
 
@@ -337,8 +336,9 @@ impl Transfer {
         let header = Header::read(&mut payload)?;
         let mut sink = HashSink(Hasher::default());
         let size = target.version.size;
-        let mut watch = |done| self.step(meter, done);
-        let decoded = codec::decode(draft.encoded.codec, base, &mut payload, size, &mut sink, &mut watch);
+        let watch = |done| self.step(meter, done);
+        let work = self.work(&watch);
+        let decoded = codec::decode(draft.encoded.codec, base, &mut payload, size, &work, &mut sink);
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
         }
@@ -361,24 +361,41 @@ impl Transfer {
     }
 
     fn store_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
-        let size = target.version.size;
-        if self.looks_packable(target)? {
-            let id = self.new_id(target)?;
-            meter.stage(55, size);
-            let mut reader =
-                File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
-            let draft = self.draft(target, id, &Chain::default(), |sink| {
-                let mut watch = |done| self.step(meter, done);
-                codec::encode_whole(&mut reader, size, self.effort, sink, &mut watch).map(Some)
-            })?;
-            if let Some(draft) = draft.filter(|draft| plan::is_worth_packing(size, draft.stored_size)) {
-                meter.stage(75, size);
-                if let Some(proven) = self.prove(draft, target, None, meter)? {
-                    return self.publish_packed(target, id, &proven, meter);
-                }
+        let id = self.new_id(target)?;
+        for pack in [Self::draft_opened, Self::draft_packed] {
+            meter.stage(55, target.version.size);
+            let draft = pack(self, target, id, meter)?;
+            let pays = |draft: &Draft| plan::is_worth_packing(target.version.size, draft.stored_size);
+            let Some(draft) = draft.filter(pays) else { continue };
+            meter.stage(75, target.version.size);
+            if let Some(proven) = self.prove(draft, target, None, meter)? {
+                return self.publish_packed(target, id, &proven, meter);
             }
         }
         self.publish_raw(target, meter)
+    }
+
+    /// Packs an object with its deflate streams opened, where that is worth the slower restore to the user.
+    fn draft_opened(&self, target: &Target<'_>, id: CopyId, meter: &Meter) -> Result<Option<Draft>> {
+        if self.effort != Effort::Max {
+            return Ok(None);
+        }
+        let bytes = self.target_bytes(target)?;
+        self.draft(target, id, &Chain::default(), |sink| {
+            codec::encode_whole_opened(&bytes, &self.work(&|done| self.step(meter, done)), sink)
+        })
+    }
+
+    fn draft_packed(&self, target: &Target<'_>, id: CopyId, meter: &Meter) -> Result<Option<Draft>> {
+        if !self.looks_packable(target)? {
+            return Ok(None);
+        }
+        let size = target.version.size;
+        let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+        self.draft(target, id, &Chain::default(), |sink| {
+            let watch = |done| self.step(meter, done);
+            codec::encode_whole(&mut reader, size, &self.work(&watch), sink).map(Some)
+        })
     }
 
     fn publish_packed(
@@ -431,15 +448,10 @@ impl Transfer {
         for sample in sample_places(target.version.size) {
             let bytes = read_at(&mut file, sample).map_err(failed)?;
             let mut reader = &bytes[..];
-            codec::encode_whole(&mut reader, bytes.len() as u64, self.effort, &mut packed, &mut |_| Ok(()))?;
+            codec::encode_whole(&mut reader, bytes.len() as u64, &self.work(&|_| Ok(())), &mut packed)?;
             taken += bytes.len() as u64;
         }
         Ok(plan::is_worth_packing(taken, packed.0))
-    }
-
-    fn step(&self, meter: &Meter, done: u64) -> io::Result<()> {
-        meter.add(done);
-        self.cancel.check()
     }
 }
 

@@ -1,0 +1,442 @@
+//! The expanded form of a file: everything that is not closed, with streams as plain text.
+//!
+//! The bytes between members and the plain text of leaves follow each other in file order. Closed
+//! members are left out and numbered. What is inside a stream that has streams itself appears
+//! instead of that stream's plain text.
+//!
+//! A member is in one of two states, closed or open, and nothing in the expanded form depends on
+//! the state of another: one expansion converts into another member by member, by inflating what
+//! is to be opened and packing what is to be closed.
+
+use std::io;
+use std::ops::Range;
+
+use super::png;
+use super::recipe::{BasePart, BaseReader, BaseWriter, Columns, DEPTH_MAX, Member, Part, Source};
+use super::scan::{self, Kind};
+use crate::codec::deflate::inflate::Splitter;
+use crate::codec::deflate::ledger::{Ledger, Stream};
+use crate::codec::delta::Limits;
+use crate::codec::scratch::{Scratch, Spool};
+use crate::codec::{Result, corrupt};
+
+/// Bytes of the file, or of something that was inside it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Which owned content; `None` is the file.
+    owner: Option<usize>,
+    range: Range<usize>,
+}
+
+/// A stream of the target, in coding order: what is inside it comes first.
+pub struct Placed {
+    /// Its index in the ledger.
+    pub stream: usize,
+    /// Owned content that is its plain text; `None` when that is part of the expanded form.
+    content: Option<usize>,
+    packed: Place,
+    /// The top-level member it belongs to, counting those that are not closed.
+    pub unit: usize,
+}
+
+/// One side, expanded.
+pub struct Expansion {
+    /// The expanded form.
+    pub plain: Spool,
+    /// What the opened streams were made of.
+    pub ledger: Ledger,
+    /// Streams to be coded; of the target only.
+    pub streams: Vec<Placed>,
+    /// Members left out, by number; of the base only.
+    pub closed: Vec<Place>,
+    /// Contents of members that have members themselves.
+    owned: Vec<Option<Spool>>,
+    /// Where each unit starts in the file.
+    pub units: Vec<usize>,
+    /// Plain bytes that may still be added.
+    left: u64,
+}
+
+impl Expansion {
+    fn new(scratch: &dyn Scratch, limits: &Limits) -> io::Result<Self> {
+        Ok(Self {
+            plain: Spool::new(scratch)?,
+            ledger: Ledger::new(scratch)?,
+            streams: Vec::new(),
+            closed: Vec::new(),
+            owned: Vec::new(),
+            units: Vec::new(),
+            left: limits.plain_max_bytes,
+        })
+    }
+
+    /// Returns the bytes at a place; `file` is the file that was expanded.
+    pub fn at<'a>(&'a self, place: &Place, file: &'a [u8]) -> &'a [u8] {
+        let owner = match place.owner {
+            None => Some(file),
+            Some(index) => self.owned[index].as_ref().map(Spool::bytes),
+        };
+        owner.and_then(|bytes| bytes.get(place.range.clone())).unwrap_or(&[])
+    }
+
+    /// Returns a stream's packed bytes.
+    pub fn packed<'a>(&'a self, placed: &Placed, file: &'a [u8]) -> &'a [u8] {
+        self.at(&placed.packed, file)
+    }
+
+    /// Returns a stream's plain text, and where in the expanded form that is.
+    pub fn text(&self, placed: &Placed) -> (&[u8], Option<usize>) {
+        let stream = &self.ledger.streams[placed.stream];
+        match placed.content {
+            None => {
+                let text = &self.plain.bytes()[stream.start..stream.start + stream.len];
+                (text, Some(stream.start))
+            }
+            Some(index) => (self.owned[index].as_ref().map_or(&[], Spool::bytes), None),
+        }
+    }
+
+    /// Returns the streams whose plain text is part of the expanded form; of the base only.
+    pub fn leaves(&self) -> Vec<&Stream> {
+        self.ledger.streams.iter().collect()
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.plain.extend(bytes)
+    }
+
+    /// Takes what was just inflated out of the expanded form.
+    fn take_from(&mut self, start: usize, scratch: &dyn Scratch) -> io::Result<Spool> {
+        let mut content = Spool::new(scratch)?;
+        content.extend(&self.plain.bytes()[start..])?;
+        self.plain.truncate(start);
+        Ok(content)
+    }
+
+    fn reserve_owner(&mut self) -> usize {
+        self.owned.push(None);
+        self.owned.len() - 1
+    }
+}
+
+/// What the encoder decided about the members of a file.
+pub trait Verdict {
+    /// Returns the number under which the member starting at `start` stays closed.
+    fn closed(&self, start: usize) -> Option<usize>;
+    /// Says whether the member starting at `start` must not be opened.
+    fn shut(&self, start: usize) -> bool;
+}
+
+/// Expands a file for the encoder.
+pub struct Opener<'a> {
+    scratch: &'a dyn Scratch,
+    limits: &'a Limits,
+    verdict: &'a dyn Verdict,
+    splitter: Splitter,
+    expansion: Expansion,
+    /// The base's recipe, when this is the base.
+    writer: Option<BaseWriter>,
+}
+
+/// Where the opener is: in which bytes, whose, how deep.
+#[derive(Clone, Copy)]
+struct Inside<'b> {
+    bytes: &'b [u8],
+    owner: Option<usize>,
+    depth: usize,
+}
+
+impl<'a> Opener<'a> {
+    fn new(
+        scratch: &'a dyn Scratch,
+        limits: &'a Limits,
+        verdict: &'a dyn Verdict,
+        writer: Option<BaseWriter>,
+    ) -> io::Result<Self> {
+        let expansion = Expansion::new(scratch, limits)?;
+        Ok(Self { scratch, limits, verdict, splitter: Splitter::default(), expansion, writer })
+    }
+
+    /// Expands the base; the recipe says how to do it again.
+    pub fn base(
+        scratch: &dyn Scratch,
+        limits: &Limits,
+        verdict: &dyn Verdict,
+        file: &[u8],
+        members: &[scan::Member],
+    ) -> io::Result<(Expansion, Columns)> {
+        let mut opener = Opener::new(scratch, limits, verdict, Some(BaseWriter::default()))?;
+        opener.source(Inside { bytes: file, owner: None, depth: 0 }, members)?;
+        let columns = opener.writer.map(|writer| writer.columns).unwrap_or_default();
+        Ok((opener.expansion, columns))
+    }
+
+    /// Expands the target; the source says how to rebuild it.
+    pub fn target(
+        scratch: &dyn Scratch,
+        limits: &Limits,
+        verdict: &dyn Verdict,
+        file: &[u8],
+        members: &[scan::Member],
+    ) -> io::Result<(Expansion, Source)> {
+        let mut opener = Opener::new(scratch, limits, verdict, None)?;
+        let source = opener.source(Inside { bytes: file, owner: None, depth: 0 }, members)?;
+        Ok((opener.expansion, source))
+    }
+
+    fn source(&mut self, inside: Inside, members: &[scan::Member]) -> io::Result<Source> {
+        let mut source = Source::default();
+        let mut at = 0;
+        for member in members {
+            let start = member.range.start;
+            if start < at {
+                continue;
+            }
+            let undo = self.expansion.plain.len();
+            self.expansion.add(&inside.bytes[at..start])?;
+            match self.member(inside, at, member)? {
+                Some((part, end)) => {
+                    source.members.push(Member { gap: start - at, part });
+                    at = end;
+                }
+                None => self.expansion.plain.truncate(undo),
+            }
+        }
+        self.expansion.add(&inside.bytes[at..])?;
+        source.tail = inside.bytes.len() - at;
+        if let Some(writer) = &mut self.writer {
+            writer.end();
+        }
+        Ok(source)
+    }
+
+    /// Closes or opens a member; returns what became of it and where it ends.
+    fn member(
+        &mut self,
+        inside: Inside,
+        at: usize,
+        member: &scan::Member,
+    ) -> io::Result<Option<(Part, usize)>> {
+        let start = member.range.start;
+        if inside.depth == 0 {
+            if let Some(number) = self.verdict.closed(start) {
+                self.close(inside, at, member.range.clone());
+                return Ok(Some((Part::Closed(number), member.range.end)));
+            }
+            if self.verdict.shut(start) {
+                return Ok(None);
+            }
+        }
+        let opened = match member.kind {
+            Kind::Opaque => None,
+            Kind::ImageData => self.open_chunks(inside, at, member)?,
+            Kind::Deflate | Kind::Unbounded => self.open_stream(inside, at, member)?,
+        };
+        if opened.is_some() && inside.depth == 0 {
+            self.expansion.units.push(start);
+        }
+        Ok(opened)
+    }
+
+    fn note(&mut self, inside: Inside, at: usize, start: usize, part: BasePart) {
+        if let Some(writer) = &mut self.writer {
+            writer.member(inside.bytes, at, start - at, part);
+        }
+    }
+
+    fn close(&mut self, inside: Inside, at: usize, range: Range<usize>) {
+        self.note(inside, at, range.start, BasePart::Closed(range.len()));
+        self.expansion.closed.push(Place { owner: inside.owner, range });
+    }
+
+    fn open_chunks(
+        &mut self,
+        inside: Inside,
+        at: usize,
+        member: &scan::Member,
+    ) -> io::Result<Option<(Part, usize)>> {
+        let bytes = &inside.bytes[member.range.clone()];
+        let Some((sizes, len)) = png::chunks(bytes) else {
+            return Ok(None);
+        };
+        let Some(data) = png::unframe(bytes, &sizes) else {
+            return Ok(None);
+        };
+        if inside.depth >= DEPTH_MAX || len != bytes.len() || data.len() < 8 {
+            return Ok(None);
+        }
+        self.note(inside, at, member.range.start, BasePart::Chunked);
+        let stream = scan::Member { range: 2..data.len() - 4, kind: Kind::Deflate };
+        let mut content = Spool::new(self.scratch)?;
+        content.extend(&data)?;
+        let source = self.content(inside, content, &[stream])?.0;
+        if source.members.is_empty() && self.writer.is_none() {
+            return Ok(None); // a unit without tokens is none
+        }
+        Ok(Some((Part::Chunked(sizes, source), member.range.end)))
+    }
+
+    /// Expands the content of a member; returns its source and its owner's number.
+    fn content(
+        &mut self,
+        inside: Inside,
+        content: Spool,
+        members: &[scan::Member],
+    ) -> io::Result<(Source, usize)> {
+        let owner = self.expansion.reserve_owner();
+        let within = Inside { bytes: content.bytes(), owner: Some(owner), depth: inside.depth + 1 };
+        let source = self.source(within, members)?;
+        self.expansion.owned[owner] = Some(content);
+        Ok((source, owner))
+    }
+
+    fn open_stream(
+        &mut self,
+        inside: Inside,
+        at: usize,
+        member: &scan::Member,
+    ) -> io::Result<Option<(Part, usize)>> {
+        let range = &member.range;
+        let mark = self.expansion.ledger.mark();
+        let text_start = self.expansion.plain.len();
+        let mut stream = self.split(&inside.bytes[range.clone()])?;
+        if stream.is_none() && member.kind == Kind::Unbounded {
+            stream = self.split(&inside.bytes[range.start..])?;
+        }
+        let Some(stream) = stream else {
+            return Ok(None);
+        };
+        self.expansion.left -= stream.len as u64;
+        let end = range.start + stream.packed;
+        let index = self.expansion.ledger.streams.len() - 1;
+        let inner = self.inner_members(text_start, inside.depth);
+        let part = if inner.is_empty() {
+            self.note(inside, at, range.start, BasePart::Leaf);
+            self.place(inside, index, None, range.start..end);
+            Part::Leaf(stream.len)
+        } else {
+            self.note(inside, at, range.start, BasePart::Nested);
+            let content = self.expansion.take_from(text_start, self.scratch)?;
+            if self.writer.is_some() {
+                self.expansion.ledger.rewind(mark); // the base predicts from leaves only
+            }
+            let (source, owner) = self.content(inside, content, &inner)?;
+            self.place(inside, index, Some(owner), range.start..end);
+            Part::Nested(source)
+        };
+        Ok(Some((part, end)))
+    }
+
+    fn inner_members(&self, text_start: usize, depth: usize) -> Vec<scan::Member> {
+        if depth + 1 >= DEPTH_MAX {
+            return Vec::new();
+        }
+        scan::inner(&self.expansion.plain.bytes()[text_start..])
+    }
+
+    fn split(&mut self, packed: &[u8]) -> io::Result<Option<Stream>> {
+        let Expansion { plain, ledger, left, .. } = &mut self.expansion;
+        let max = self.limits.stream_max_bytes(packed.len()).min(*left);
+        self.splitter.split(packed, max, plain, ledger)
+    }
+
+    fn place(&mut self, inside: Inside, stream: usize, content: Option<usize>, range: Range<usize>) {
+        if self.writer.is_none() {
+            let packed = Place { owner: inside.owner, range };
+            let unit = self.expansion.units.len();
+            self.expansion.streams.push(Placed { stream, content, packed, unit });
+        }
+    }
+}
+
+/// Expands the base by its recipe.
+pub struct Follower<'a> {
+    scratch: &'a dyn Scratch,
+    limits: &'a Limits,
+    splitter: Splitter,
+    expansion: Expansion,
+    reader: BaseReader<'a>,
+}
+
+impl<'a> Follower<'a> {
+    /// Expands `file` as the encoder did.
+    ///
+    /// # Errors
+    /// `Corrupt` when the recipe does not fit the file, `TooLarge` when a limit is too small.
+    pub fn base(
+        scratch: &'a dyn Scratch,
+        limits: &'a Limits,
+        file: &[u8],
+        recipe: &'a Columns,
+    ) -> Result<Expansion> {
+        let mut follower = Self {
+            scratch,
+            limits,
+            splitter: Splitter::default(),
+            expansion: Expansion::new(scratch, limits)?,
+            reader: BaseReader::new(&recipe.operations, &recipe.numbers),
+        };
+        follower.source(Inside { bytes: file, owner: None, depth: 0 })?;
+        Ok(follower.expansion)
+    }
+
+    fn source(&mut self, inside: Inside) -> Result<()> {
+        if inside.depth > DEPTH_MAX {
+            return Err(corrupt("streams inside streams"));
+        }
+        let mut at = 0;
+        while let Some((gap, part)) = self.reader.member(inside.bytes, at)? {
+            let start = at + gap;
+            self.expansion.add(&inside.bytes[at..start])?;
+            at = self.member(inside, start, part)?;
+        }
+        self.expansion.add(&inside.bytes[at..])?;
+        Ok(())
+    }
+
+    /// Expands a member and returns where it ends.
+    fn member(&mut self, inside: Inside, start: usize, part: BasePart) -> Result<usize> {
+        let here = &inside.bytes[start..];
+        match part {
+            BasePart::Closed(len) => {
+                let end = start.checked_add(len).filter(|&end| end <= inside.bytes.len());
+                let end = end.ok_or(corrupt("a closed member beyond the base"))?;
+                self.expansion.closed.push(Place { owner: inside.owner, range: start..end });
+                Ok(end)
+            }
+            BasePart::Leaf => Ok(start + self.split(here)?.packed),
+            BasePart::Nested => {
+                let (text_start, mark) = (self.expansion.plain.len(), self.expansion.ledger.mark());
+                let stream = self.split(here)?;
+                self.expansion.ledger.rewind(mark);
+                let content = self.expansion.take_from(text_start, self.scratch)?;
+                self.content(inside, content)?;
+                Ok(start + stream.packed)
+            }
+            BasePart::Chunked => {
+                let chunks = png::chunks(here).ok_or(corrupt("a base without chunks"))?;
+                let data = png::unframe(here, &chunks.0).ok_or(corrupt("a base without chunks"))?;
+                let mut content = Spool::new(self.scratch)?;
+                content.extend(&data)?;
+                self.content(inside, content)?;
+                Ok(start + chunks.1)
+            }
+        }
+    }
+
+    fn content(&mut self, inside: Inside, content: Spool) -> Result<()> {
+        let owner = self.expansion.reserve_owner();
+        self.source(Inside { bytes: content.bytes(), owner: Some(owner), depth: inside.depth + 1 })?;
+        self.expansion.owned[owner] = Some(content);
+        Ok(())
+    }
+
+    fn split(&mut self, packed: &[u8]) -> Result<Stream> {
+        let Expansion { plain, ledger, left, .. } = &mut self.expansion;
+        let max = self.limits.stream_max_bytes(packed.len()).min(*left);
+        let stream = self.splitter.split(packed, max, plain, ledger)?;
+        let stream = stream.ok_or(corrupt("a base without the stream, or one beyond the limits"))?;
+        *left -= stream.len as u64;
+        Ok(stream)
+    }
+}

@@ -1,0 +1,129 @@
+//! Streams in files of no known structure: PDF, .blend, FBX, EXR, PSD, TIFF, tar and the like.
+//!
+//! A zlib stream says little about itself: its first byte is mostly 0x78, two bytes are a multiple
+//! of 31, and an Adler-32 follows. Candidates are inflated to see; what inflates to the end and has
+//! the right checksum is one.
+
+use super::scan::{Kind, Member, be32, container};
+use crate::codec::deflate::checksum::adler32;
+use crate::codec::deflate::inflate::Splitter;
+use crate::codec::deflate::ledger::Ledger;
+use crate::codec::scratch::{Memory, Spool};
+
+/// Failed candidates per found stream after which the search ends.
+const FAILURES_MAX: usize = 20_000;
+/// Failed candidates allowed before the first stream is found.
+const FAILURES_FREE: usize = 20_000;
+/// Plain bytes of the largest stream looked for.
+const PLAIN_MAX: u64 = 256 << 20;
+/// Plain bytes below which a stream is not worth opening.
+const PLAIN_MIN: usize = 64;
+const TAR_BLOCK: usize = 512;
+
+/// Returns the members of the files in a tar, or the loose streams of anything else.
+pub fn members(bytes: &[u8]) -> Vec<Member> {
+    let found = tar_members(bytes);
+    if found.is_empty() { streams(bytes) } else { found }
+}
+
+/// Returns the members of the containers stored in a tar; none when it is no tar.
+pub fn tar_members(bytes: &[u8]) -> Vec<Member> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(header) = bytes.get(at..at + TAR_BLOCK) {
+        let Some(size) = tar_size(header) else { break };
+        let start = at + TAR_BLOCK;
+        let Some(body) = bytes.get(start..start + size) else {
+            break;
+        };
+        found.extend(container(body).into_iter().map(|member| shifted(member, start)));
+        at = start + size.next_multiple_of(TAR_BLOCK);
+    }
+    found
+}
+
+/// Reads the size field of a tar header; `None` when it is no header.
+fn tar_size(header: &[u8]) -> Option<usize> {
+    (&header[257..262] == b"ustar").then_some(())?;
+    let digits = header[124..136].iter().take_while(|byte| (b'0'..=b'7').contains(byte));
+    Some(digits.fold(0, |size, &digit| size * 8 + usize::from(digit - b'0')))
+}
+
+/// Moves a member found in a part of a file to where it is in the whole.
+pub fn shifted(member: Member, by: usize) -> Member {
+    Member { range: member.range.start + by..member.range.end + by, kind: member.kind }
+}
+
+fn streams(bytes: &[u8]) -> Vec<Member> {
+    let Ok(mut probe) = Probe::new() else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let (mut at, mut failures) = (0, 0);
+    while let Some(start) = next_candidate(bytes, at) {
+        match probe.zlib_len(&bytes[start..]) {
+            Some(len) => {
+                found.push(Member { range: start + 2..start + 2 + len, kind: Kind::Deflate });
+                at = start + 2 + len;
+            }
+            None => {
+                failures += 1;
+                at = start + 1;
+            }
+        }
+        if failures > FAILURES_FREE + FAILURES_MAX * found.len() {
+            break;
+        }
+    }
+    found
+}
+
+fn next_candidate(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += bytes.get(at..)?.iter().position(|&byte| byte == 0x78)?;
+        if is_candidate(&bytes[at..]) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// A zlib header as encoders write it, and a block of type 1 or 2 or a consistent stored one.
+fn is_candidate(bytes: &[u8]) -> bool {
+    let [0x78, 0x01 | 0x5e | 0x9c | 0xda, first, ..] = *bytes else {
+        return false;
+    };
+    match first >> 1 & 3 {
+        0 => matches!(bytes[2..], [0 | 1, a, b, c, d, ..] if a == !c && b == !d),
+        1 | 2 => true,
+        _ => false,
+    }
+}
+
+/// Inflates candidates to see whether they are streams.
+struct Probe {
+    splitter: Splitter,
+    plain: Spool,
+    ledger: Ledger,
+}
+
+impl Probe {
+    fn new() -> std::io::Result<Self> {
+        let (plain, ledger) = (Spool::new(&Memory)?, Ledger::new(&Memory)?);
+        Ok(Self { splitter: Splitter::default(), plain, ledger })
+    }
+
+    /// Returns the length of the deflate stream behind the zlib header at the front of `bytes`.
+    fn zlib_len(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mark = self.ledger.mark();
+        let split = self.splitter.split(&bytes[2..], PLAIN_MAX, &mut self.plain, &mut self.ledger);
+        let stream = split.ok().flatten()?;
+        let plain = self.plain.bytes();
+        let sound = plain.len() >= PLAIN_MIN
+            && be32(bytes, 2 + stream.packed).is_some_and(|check| check == adler32(plain));
+        self.plain.truncate(0);
+        self.ledger.rewind(mark);
+        sound.then_some(stream.packed)
+    }
+}

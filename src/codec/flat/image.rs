@@ -1,0 +1,280 @@
+//! Finds executable images inside a byte string and where their parts live in memory.
+//!
+//! Only the encoder parses. What it found goes into the delta, so a decoder never depends on how
+//! well headers were understood. Positions are relative to the image: archives put images anywhere.
+
+use crate::codec::bytes::{Reader, put_varint, u16_at, u32_at, u64_at};
+use crate::codec::{Result, corrupt};
+
+/// Images looked at in one byte string; more are treated as plain bytes.
+pub const IMAGES_MAX: usize = 64;
+/// Loaded parts of one image.
+pub const PARTS_MAX: usize = 64;
+const SYMBOL_TABLES_MAX: usize = 16;
+const ADDRESS_MAX: u64 = 1 << 46;
+
+/// The instruction set of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// 64-bit x86.
+    X86 = 0,
+    /// 64-bit ARM.
+    Arm = 1,
+}
+
+/// A part of an image that has an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Position in the image.
+    pub offset: u64,
+    /// Address in memory.
+    pub address: u64,
+    /// Bytes in the file.
+    pub len: u64,
+    /// Bytes in memory, at least `len`.
+    pub span: u64,
+    /// Whether it holds instructions.
+    pub is_code: bool,
+}
+
+/// One executable image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub machine: Machine,
+    /// Where it begins in the byte string.
+    pub at: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// By position, disjoint.
+    pub parts: Vec<Part>,
+    /// Addresses that tables of 32-bit offsets are likely relative to.
+    pub anchors: Vec<u64>,
+    /// Position in the image, length, and address of the names of each symbol table.
+    pub symbols: Vec<SymbolTable>,
+}
+
+/// A table of 24-byte symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SymbolTable {
+    pub offset: u64,
+    pub len: u64,
+    /// Where the table's names are, as an address.
+    pub names: u64,
+}
+
+impl Image {
+    /// Lowest and highest address, half open.
+    pub fn bounds(&self) -> (u64, u64) {
+        let low = self.loaded().map(|part| part.address).min().unwrap_or(0);
+        let high = self.loaded().map(|part| part.address + part.span).max().unwrap_or(0);
+        (low.max(1), high)
+    }
+
+    /// Parts with an address of their own: bytes that are never loaded are addressed above all.
+    fn loaded(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.address < ADDRESS_MAX)
+    }
+
+    /// Appends what the decoder needs.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.machine as u64);
+        put_varint(out, self.at);
+        put_varint(out, self.end - self.at);
+        put_varint(out, self.parts.len() as u64);
+        for part in &self.parts {
+            put_varint(out, part.offset << 1 | u64::from(part.is_code));
+            put_varint(out, part.address);
+            put_varint(out, part.len);
+            put_varint(out, part.span - part.len);
+        }
+    }
+
+    /// Reads an image of a byte string of `total` bytes, checking what arithmetic relies on.
+    pub fn get(reader: &mut Reader<'_>, total: u64) -> Result<Self> {
+        let bad = || corrupt("an image does not fit");
+        let machine = if reader.varint()? == 0 { Machine::X86 } else { Machine::Arm };
+        let at = reader.varint()?;
+        let end = at.checked_add(reader.varint()?).filter(|end| *end <= total).ok_or_else(bad)?;
+        let count = reader.varint()?;
+        if count > PARTS_MAX as u64 {
+            return Err(bad());
+        }
+        let parts = (0..count).map(|_| get_part(reader, end - at)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { machine, at, end, parts, anchors: Vec::new(), symbols: Vec::new() })
+    }
+}
+
+fn get_part(reader: &mut Reader<'_>, image_len: u64) -> Result<Part> {
+    let first = reader.varint()?;
+    let (offset, is_code) = (first >> 1, first & 1 == 1);
+    let (address, len, more) = (reader.varint()?, reader.varint()?, reader.varint()?);
+    let fits = offset.checked_add(len).is_some_and(|end| end <= image_len)
+        && address <= ADDRESS_MAX * 2
+        && more <= ADDRESS_MAX;
+    let part = Part { offset, address, len, span: len.saturating_add(more), is_code };
+    if fits { Ok(part) } else { Err(corrupt("a part of an image does not fit")) }
+}
+
+/// Finds the images of `bytes` in order.
+pub fn find_images(bytes: &[u8]) -> Vec<Image> {
+    let mut images = Vec::new();
+    let mut at = 0;
+    while let Some(found) = next_magic(bytes, at) {
+        let image = parse(bytes, found);
+        at = image.as_ref().map_or(found + 4, |image| image.end as usize).max(found + 4);
+        images.extend(image);
+        if images.len() == IMAGES_MAX {
+            break;
+        }
+    }
+    images
+}
+
+/// Finds the next place at or behind `from` that may begin an image.
+fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
+    // Every magic has its second byte below, so one byte in two or more can be skipped.
+    let mut at = from;
+    while at + 64 <= bytes.len() {
+        match bytes[at + 3] {
+            b'F' if &bytes[at..at + 4] == b"\x7fELF" => return Some(at),
+            b'L' => at += 1,
+            b'E' => at += 2,
+            0x7F => at += 3,
+            _ => at += 4,
+        }
+    }
+    None
+}
+
+fn parse(bytes: &[u8], at: usize) -> Option<Image> {
+    let image = &bytes[at..];
+    if image[4..7] != [2, 1, 1] {
+        return None;
+    }
+    let machine = match u16_at(image, 18) {
+        62 => Machine::X86,
+        183 => Machine::Arm,
+        _ => return None,
+    };
+    Elf { image }.read(machine, at as u64)
+}
+
+/// A 64-bit little-endian ELF image.
+struct Elf<'a> {
+    image: &'a [u8],
+}
+
+/// What is kept of a section header.
+struct Section {
+    kind: u32,
+    flags: u64,
+    address: u64,
+    offset: u64,
+    len: u64,
+    link: usize,
+}
+
+impl Elf<'_> {
+    fn read(&self, machine: Machine, at: u64) -> Option<Image> {
+        let (mut parts, mut anchors) = self.segments()?;
+        if !parts.iter().any(|part| part.is_code) {
+            return None;
+        }
+        let sections = self.sections();
+        let table_end = u64_at(self.image, 40).saturating_add(sections.len() as u64 * 64);
+        let loaded_end = parts.iter().map(|part| part.offset + part.len).max()?;
+        let end = loaded_end.max(if sections.is_empty() { 0 } else { table_end });
+        if loaded_end < end && parts.len() < PARTS_MAX {
+            let (len, address) = (end - loaded_end, ADDRESS_MAX + loaded_end);
+            parts.push(Part { offset: loaded_end, address, len, span: len, is_code: false });
+        }
+        anchors.extend(largest_sections(&sections));
+        anchors.dedup();
+        let symbols = self.symbol_tables(&sections);
+        Some(Image { machine, at, end: at + end, parts, anchors, symbols })
+    }
+
+    /// The loaded parts, and the address of the frame header if there is one.
+    fn segments(&self) -> Option<(Vec<Part>, Vec<u64>)> {
+        let image = self.image;
+        let (table, count) = (u64_at(image, 32), usize::from(u16_at(image, 56)));
+        let room = table.checked_add(count as u64 * 56)?;
+        if u16_at(image, 54) != 56 || count >= PARTS_MAX || room > image.len() as u64 {
+            return None;
+        }
+        let (mut parts, mut anchors) = (Vec::new(), Vec::new());
+        for header in image[table as usize..room as usize].chunks_exact(56) {
+            match u32_at(header, 0) {
+                0x6474_E550 => anchors.push(u64_at(header, 16)),
+                1 => parts.extend(self.part(header)),
+                _ => {}
+            }
+        }
+        Some((disjoint(parts), anchors))
+    }
+
+    fn part(&self, header: &[u8]) -> Option<Part> {
+        let (offset, address) = (u64_at(header, 8), u64_at(header, 16));
+        let (len, span) = (u64_at(header, 32), u64_at(header, 40));
+        let fits = offset.checked_add(len)? <= self.image.len() as u64
+            && address <= ADDRESS_MAX / 2
+            && span <= ADDRESS_MAX / 2
+            && span >= len;
+        let is_code = u32_at(header, 4) & 1 == 1;
+        fits.then_some(Part { offset, address, len, span, is_code })
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let image = self.image;
+        let (table, count) = (u64_at(image, 40), u64::from(u16_at(image, 60)));
+        let Some(end) = table.checked_add(count * 64).filter(|end| *end <= image.len() as u64) else {
+            return Vec::new();
+        };
+        let read = |header: &[u8]| Section {
+            kind: u32_at(header, 4),
+            flags: u64_at(header, 8),
+            address: u64_at(header, 16),
+            offset: u64_at(header, 24),
+            len: u64_at(header, 32),
+            link: u32_at(header, 40) as usize,
+        };
+        image[table as usize..end as usize].chunks_exact(64).map(read).collect()
+    }
+
+    fn symbol_tables(&self, sections: &[Section]) -> Vec<SymbolTable> {
+        let read =
+            |section: &Section| {
+                let names = sections.get(section.link)?;
+                let is_table = matches!(section.kind, 2 | 11);
+                let end = section.offset.checked_add(section.len)?;
+                let unloaded = ADDRESS_MAX.saturating_add(names.offset);
+                let names = if names.address > 0 { names.address } else { unloaded };
+                (is_table && end <= self.image.len() as u64 && names <= 2 * ADDRESS_MAX)
+                    .then_some(SymbolTable { offset: section.offset, len: section.len, names })
+            };
+        sections.iter().filter_map(read).take(SYMBOL_TABLES_MAX).collect()
+    }
+}
+
+/// The addresses of the largest loaded sections of code and of data.
+fn largest_sections(sections: &[Section]) -> impl Iterator<Item = u64> {
+    let largest = |is_code: bool| {
+        let of_kind = sections.iter().filter(move |section| {
+            section.flags & 2 != 0 && (section.flags & 4 != 0) == is_code && section.address > 0
+        });
+        of_kind.max_by_key(|section| section.len).map(|section| section.address)
+    };
+    [largest(true), largest(false)].into_iter().flatten()
+}
+
+/// Sorts parts by position and drops what overlaps an earlier one.
+fn disjoint(mut parts: Vec<Part>) -> Vec<Part> {
+    parts.sort_by_key(|part| part.offset);
+    let mut end = 0;
+    parts.retain(|part| {
+        let keeps = part.offset >= end && part.len > 0;
+        end = if keeps { part.offset + part.len } else { end };
+        keeps
+    });
+    parts
+}

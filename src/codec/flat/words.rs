@@ -1,0 +1,153 @@
+//! Addresses outside code: tables of pointers and offsets, and the rows of symbol tables.
+//!
+//! Each block of the target has one kind of words, chosen by the encoder: the kind whose words the
+//! alignment predicts best.
+
+use super::address::{
+    Addresses, BLOCK_BITS, Range, SELF_DISTANCE, WORDS_ANCHORED, WORDS_NEAR, WORDS_NONE, WORDS_WHOLE,
+};
+use super::matcher::Segment;
+use super::operand::Form;
+
+/// A stretch of the target and the stretch of the base it was copied from, both in one range.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    pub target: usize,
+    pub base: usize,
+    pub len: usize,
+    pub target_range: Range,
+    pub base_range: Range,
+}
+
+/// Shorter stretches hold no address worth predicting.
+const STRETCH_MIN: usize = 8;
+
+/// Cuts a segment into stretches.
+pub fn stretches<'a>(addresses: &'a Addresses, segment: &Segment) -> impl Iterator<Item = Stretch> + 'a {
+    let segment = *segment;
+    let (start, end) = (segment.target, segment.target_end());
+    let first = addresses.target_ranges.partition_point(|range| range.end <= start);
+    let overlapping = addresses.target_ranges[first..].iter().take_while(move |r| r.start < end);
+    overlapping.filter_map(move |target_range| {
+        let target = start.max(target_range.start);
+        let base = segment.base + (target - start);
+        let base_range = addresses.base_range(base)?;
+        let len = (end.min(target_range.end) - target).min(base_range.end - base);
+        let (target_range, base_range) = (*target_range, *base_range);
+        (len >= STRETCH_MIN).then_some(Stretch { target, base, len, target_range, base_range })
+    })
+}
+
+/// Old and new forms of the word at `offset` of a stretch.
+#[inline]
+pub fn forms(addresses: &Addresses, stretch: &Stretch, kind: u8, offset: usize) -> Option<(Form, Form)> {
+    let old_here = (stretch.base + offset) as i64 + stretch.base_range.lift;
+    let new_here = (stretch.target + offset) as i64 + stretch.target_range.lift;
+    let image = stretch.base_range.image;
+    let old = addresses.word_form(kind, image, old_here, false)?;
+    Some((old, addresses.word_form(kind, image, new_here, true)?))
+}
+
+/// The old target of a word, if it looks like an address.
+#[inline]
+pub fn old_target(
+    addresses: &Addresses,
+    stretch: &Stretch,
+    kind: u8,
+    offset: usize,
+    value: u64,
+    form: Form,
+) -> Option<i64> {
+    let target = form.target(value);
+    let (low, high) = addresses.bounds(stretch.base_range.image);
+    let here = (stretch.base + offset) as i64 + stretch.base_range.lift;
+    let is_near_itself = kind == WORDS_NEAR && (target - here).abs() < SELF_DISTANCE;
+    (target >= low && target < high && !is_near_itself).then_some(target)
+}
+
+/// The first offset at or behind `offset` where words of `kind` may lie.
+#[inline]
+pub fn aligned_offset(stretch: &Stretch, kind: u8, offset: usize) -> usize {
+    let step = match kind {
+        WORDS_NEAR => return offset,
+        WORDS_WHOLE => 8,
+        _ => 4,
+    };
+    let here = (stretch.target + offset) as i64 + stretch.target_range.lift;
+    offset + here.wrapping_neg().rem_euclid(step) as usize
+}
+
+const KINDS: usize = 16;
+const RIGHT: i32 = 3;
+const WRONG: i32 = -2;
+/// A block's best kind must score more than this.
+const SCORE_MIN: i32 = 6;
+
+/// Chooses the kind of every block of the target.
+pub fn choose_kinds(addresses: &Addresses, base: &[u8], target: &[u8], segments: &[Segment]) -> Vec<u8> {
+    let mut scores = vec![[0i32; KINDS]; (target.len() >> BLOCK_BITS) + 1];
+    for segment in segments {
+        for stretch in stretches(addresses, segment).filter(|it| !it.target_range.is_code) {
+            score_stretch(addresses, base, target, &stretch, &mut scores);
+        }
+    }
+    for pair in &addresses.layout.symbols {
+        let (first, end) = (pair.target as usize, (pair.target + pair.len) as usize);
+        for block in first >> BLOCK_BITS..=end >> BLOCK_BITS {
+            scores[block] = [0; KINDS];
+        }
+    }
+    scores.iter().map(best_kind).collect()
+}
+
+fn best_kind(scores: &[i32; KINDS]) -> u8 {
+    let best = (1..KINDS).rev().max_by_key(|kind| scores[*kind]).unwrap_or(0);
+    if scores[best] > SCORE_MIN { best as u8 } else { WORDS_NONE }
+}
+
+fn score_stretch(
+    addresses: &Addresses,
+    base: &[u8],
+    target: &[u8],
+    stretch: &Stretch,
+    scores: &mut [[i32; KINDS]],
+) {
+    let anchors = addresses.layout.anchors.get(stretch.base_range.image).map_or(0, Vec::len);
+    let kinds = WORDS_ANCHORED + anchors as u8;
+    let mut offset = aligned_offset(stretch, WORDS_ANCHORED, 0);
+    while offset + 8 <= stretch.len {
+        for kind in WORDS_WHOLE..kinds {
+            if kind != WORDS_WHOLE || aligned_offset(stretch, kind, offset) == offset {
+                let block = (stretch.target + offset) >> BLOCK_BITS;
+                scores[block][usize::from(kind)] +=
+                    score_word(addresses, base, target, stretch, kind, offset).unwrap_or(0);
+            }
+        }
+        offset += 4;
+    }
+}
+
+/// What predicting one word would be worth.
+#[inline]
+fn score_word(
+    addresses: &Addresses,
+    base: &[u8],
+    target: &[u8],
+    stretch: &Stretch,
+    kind: u8,
+    offset: usize,
+) -> Option<i32> {
+    let (old_form, new_form) = forms(addresses, stretch, kind, offset)?;
+    let old = old_form.read(base, stretch.base + offset);
+    let old_target = old_target(addresses, stretch, kind, offset, old, old_form)?;
+    let [covering, following, _] = addresses.shifts(stretch.base_range.image, old_target);
+    let shift = covering.or(following)?;
+    let expected = new_form.value(old_target.wrapping_add(shift), old);
+    let new = new_form.read(target, stretch.target + offset);
+    Some(match (expected == old, expected == new, new == old) {
+        (true, _, _) => 0,
+        (_, true, _) => RIGHT,
+        (_, _, true) => WRONG,
+        _ => 0,
+    })
+}

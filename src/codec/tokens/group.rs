@@ -1,0 +1,94 @@
+//! Groups of streams: the unit of coding in parallel.
+//!
+//! A group has a model of its own and needs nothing but the reference and its own plain text.
+
+use super::base::Reference;
+use super::coder::{Coder, Decoder, Encoder};
+use super::plan::{Care, Planner, RunCounter};
+use super::stream::{StreamCoder, Text, Truth};
+use crate::codec::Result;
+use crate::codec::deflate::ledger::{Ledger, Stream};
+
+/// A stream to be encoded.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// Its plain text.
+    pub text: Text<'a>,
+    /// Where its matches and blocks are.
+    pub ledger: &'a Ledger,
+    /// Which they are.
+    pub stream: &'a Stream,
+    /// The stream as it is: what decoding must give.
+    pub packed: &'a [u8],
+}
+
+/// A group's bytes, or the streams that had better stay closed.
+pub enum Encoded {
+    /// The coded group, proven.
+    Bytes(Vec<u8>),
+    /// Indices of jobs whose proof failed, or that cost more than they are long.
+    Refused(Vec<usize>),
+}
+
+/// Encodes a group and proves it.
+pub fn encode(reference: &Reference, jobs: &[Job], care: Care) -> Encoded {
+    let mut planner = Planner::new(reference, care);
+    let mut counter = RunCounter::default();
+    let mut truths = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let plan = planner.plan(job.text, job.ledger, job.stream);
+        let truth = Truth { ledger: job.ledger, stream: job.stream, plan };
+        counter.add(reference, job.text, truth);
+        truths.push(truth);
+    }
+    let mut coder = StreamCoder::new(Encoder::new(), reference, counter.finish());
+    let mut refused = Vec::new();
+    for (index, (job, truth)) in jobs.iter().zip(truths).enumerate() {
+        let before = coder.coder.position();
+        let coded = coder.stream(job.text, usize::MAX, Some(truth));
+        let cost = coder.coder.position() - before;
+        if coded.is_err() || cost > job.packed.len() + COST_SLACK {
+            refused.push(index);
+        }
+    }
+    if !refused.is_empty() {
+        return Encoded::Refused(refused);
+    }
+    let bytes = coder.coder.finish();
+    match prove(reference, jobs, &bytes) {
+        None => Encoded::Bytes(bytes),
+        Some(index) => Encoded::Refused(vec![index]),
+    }
+}
+
+/// What the coder may owe to the streams before.
+const COST_SLACK: usize = 16;
+
+/// Returns the first job that does not decode to what it was made of.
+fn prove(reference: &Reference, jobs: &[Job], bytes: &[u8]) -> Option<usize> {
+    let mut decoder = GroupDecoder::new(reference, bytes);
+    jobs.iter().position(|job| {
+        let decoded = decoder.stream(job.text, job.packed.len());
+        !decoded.is_ok_and(|packed| packed == job.packed)
+    })
+}
+
+/// Decodes a group's streams in order.
+pub struct GroupDecoder<'r> {
+    coder: StreamCoder<'r, Decoder<'r>>,
+}
+
+impl<'r> GroupDecoder<'r> {
+    /// Starts at the group's first stream.
+    pub fn new(reference: &'r Reference<'r>, bytes: &'r [u8]) -> Self {
+        Self { coder: StreamCoder::new(Decoder::new(bytes), reference, Default::default()) }
+    }
+
+    /// Returns the packed bytes of the stream whose plain text is `text`.
+    ///
+    /// # Errors
+    /// `Corrupt` when the group's bytes are not a stream of this text of at most `packed_max` bytes.
+    pub fn stream(&mut self, text: Text, packed_max: usize) -> Result<Vec<u8>> {
+        self.coder.stream(text, packed_max, None)
+    }
+}
