@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::git::{Config, Operation, Origin};
-use crate::model::limits::{CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE};
+use crate::model::limits::{
+    CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE, MEMORY_MAX_BYTES, THREADS_MAX,
+};
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
 use crate::store::{DirectoryStore, S3Options, S3Store, WriteStore};
@@ -82,6 +84,10 @@ pub struct Settings {
     pub cache_max_bytes: u64,
     /// How much time a smaller result is worth.
     pub effort: Effort,
+    /// Threads that all agents of this machine use together.
+    pub threads: usize,
+    /// Bytes beyond mapped files that codecs of all agents of this machine take together.
+    pub memory_max_bytes: u64,
     /// Patience with an S3 service.
     pub s3: S3Options,
     /// Patience with one git command.
@@ -115,6 +121,8 @@ impl Settings {
             cache_max_bytes: source.cache_size(cache_folder.as_deref())?,
             cache_folder,
             effort: source.effort()?,
+            threads: source.threads()?,
+            memory_max_bytes: source.size("memory", MEMORY_MAX_BYTES)?,
             s3,
             git_patience: source.duration("gitTimeout", Duration::from_secs(60))?,
             leftover_age: source.duration("leftoverAge", LEFTOVER_AGE)?,
@@ -288,6 +296,17 @@ impl Source<'_> {
         parse_duration(&found.value).ok_or_else(|| found.wrong("expected a time like 500ms, 30s or 2m"))
     }
 
+    fn threads(&self) -> Result<usize> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.number("threads", cores as u64)?;
+        Ok(usize::try_from(threads).unwrap_or(usize::MAX).clamp(1, THREADS_MAX))
+    }
+
+    fn size(&self, name: &str, default: u64) -> Result<u64> {
+        let Some(found) = self.text(name) else { return Ok(default) };
+        parse_size(&found.value).ok_or_else(|| found.wrong("expected a size like 500M, 10G or 0"))
+    }
+
     fn effort(&self) -> Result<Effort> {
         let Some(found) = self.text("effort") else { return Ok(Effort::Default) };
         match found.value.as_str() {
@@ -299,12 +318,8 @@ impl Source<'_> {
     }
 
     fn cache_size(&self, folder: Option<&Path>) -> Result<u64> {
-        if let Some(found) = self.text("cacheSize") {
-            return parse_size(&found.value)
-                .ok_or_else(|| found.wrong("expected a size like 500M, 10G or 0"));
-        }
         let disk = folder.and_then(disk_size).unwrap_or(u64::MAX);
-        Ok(CACHE_MAX_BYTES.min(disk / 100 * CACHE_DISK_MAX_PERCENT))
+        self.size("cacheSize", CACHE_MAX_BYTES.min(disk / 100 * CACHE_DISK_MAX_PERCENT))
     }
 }
 
@@ -415,6 +430,8 @@ mod tests {
             ("lfs-delta.cachesize", "10 apples"),
             ("lfs-delta.register", "perhaps"),
             ("lfs-delta.attempts", "-1"),
+            ("lfs-delta.threads", "all"),
+            ("lfs-delta.memory", "plenty"),
         ] {
             let config = Config::from_pairs(&[(key, value)], &[]);
             assert!(matches!(Settings::read(&config), Err(Error::Value { .. })), "{key}");

@@ -14,7 +14,9 @@ use crate::clock;
 use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
 
 mod map;
+mod slots;
 pub use map::{Bytes, Room};
+pub use slots::{Slots, Taken};
 
 /// Copies all of `reader` to `writer`, handing each buffer to `watch` first. Returns the bytes copied.
 ///

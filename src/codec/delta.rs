@@ -15,7 +15,7 @@
 //!   groups             varint; per group: number of units, section of coded tokens
 //! ```
 //!
-//! A unit is a member of the target that is not closed, with everything inside it.
+//! Behind all of it stands the seal (`seal`). A unit is a member of the target that is not closed, with everything inside it.
 //!
 //! What surprises: a whole copy is a delta on nothing. Its streams are opened all the same, which
 //! makes deflate containers 10 to 45 % smaller.

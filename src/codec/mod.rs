@@ -25,6 +25,7 @@ mod format;
 pub mod header;
 mod parallel;
 mod scratch;
+mod seal;
 mod tokens;
 mod zstandard;
 
@@ -132,8 +133,7 @@ pub fn encode_whole_opened(target: &[u8], work: &Work<'_>, sink: &mut dyn Write)
     if !delta::has_members(target) {
         return Ok(None);
     }
-    let written_size = delta::encode(Pair { base: &[], target }, work, sink)?.written_size;
-    Ok(Some(Encoded { codec: CodecName::DELTA, written_size }))
+    encode_sealed(Pair { base: &[], target }, work, sink).map(Some)
 }
 
 /// The two roles in one delta.
@@ -157,7 +157,13 @@ pub fn encode_delta(pair: Pair<'_>, work: &Work<'_>, sink: &mut dyn Write) -> Re
         zstandard::encode_delta(pair, work, sink)?;
         return Ok(Encoded { codec: CodecName::ZSTD, written_size: size });
     }
-    let written_size = delta::encode(pair, work, sink)?.written_size;
+    encode_sealed(pair, work, sink)
+}
+
+fn encode_sealed(pair: Pair<'_>, work: &Work<'_>, sink: &mut dyn Write) -> Result<Encoded> {
+    let mut sealing = seal::Sealing::new(sink);
+    let written_size = delta::encode(pair, work, &mut sealing)?.written_size;
+    sealing.finish()?;
     Ok(Encoded { codec: CodecName::DELTA, written_size })
 }
 
@@ -182,7 +188,7 @@ pub fn decode(
         CodecName::DELTA => {
             let mut gathered = Spool::new(work.scratch)?;
             crate::disk::copy(payload, &mut gathered, &mut |_| (work.watch)(0))?;
-            delta::decode(base, gathered.bytes(), size, work, sink)
+            delta::decode(base, seal::open(gathered.bytes())?, size, work, sink)
         }
         codec => Err(Error::Unknown { codec }),
     }

@@ -31,6 +31,18 @@ pub const HEADER_MAX_BYTES: usize = 8 + 80 + 80 * CHAIN_DEPTH_MAX + 32;
 /// The table of a base's strings while a delta is made. It grows with the base up to this; then its step does.
 pub const MATCH_TABLE_MAX_BYTES: usize = 256 << 20;
 
+/// What one encoding takes of the memory beyond mapped files at most: its table, and models for a few threads.
+pub const CODEC_MEMORY_BYTES: u64 = 512 << 20;
+
+/// What all agents of a machine take together at most, where it is not set.
+pub const MEMORY_MAX_BYTES: u64 = 2 << 30;
+
+/// Threads that are ever used: more than any machine gains from.
+pub const THREADS_MAX: usize = 256;
+
+/// Work on smaller objects takes milliseconds and little memory: it waits for nobody.
+pub const PERMIT_OBJECT_MIN_BYTES: u64 = 1 << 20;
+
 /// zstd's largest window, base and target together (2^31 bytes); larger pairs are stored whole.
 pub const ZSTD_WINDOW_MAX_BYTES: u64 = 1 << 31;
 

@@ -264,11 +264,14 @@ impl Transfer {
                 header.object_size
             )));
         }
-        if header.chain.links.is_empty() {
+        if header.chain.links.is_empty() && name.codec() == Some(CodecName::ZSTD) {
             return self.decode(name, None, &mut *reading.payload, size, meter, sink);
         }
         let payload = self.spill(&key, &mut *reading.payload)?;
         drop(reading);
+        if header.chain.links.is_empty() {
+            return self.decode(name, None, &mut &payload[..], size, meter, sink);
+        }
         let base = match care {
             Care::Swift => self.base_swiftly(&header.chain)?,
             Care::Thorough | Care::Remote => self.base_thoroughly(&header.chain, care, depth)?,
@@ -320,7 +323,8 @@ impl Transfer {
         meter.stage(100, size);
         let mut source = Source::new(payload);
         let watch = |done| self.step(meter, done);
-        let decoded = codec::decode(codec, base, &mut source, size, &self.work(&watch), sink);
+        let permit = self.permit(codec, size)?;
+        let decoded = codec::decode(codec, base, &mut source, size, &self.work(&permit, &watch), sink);
         match decoded {
             Ok(()) => Ok(()),
             Err(codec::Error::Unknown { codec }) => Err(Failure::Unknown(key, codec)),

@@ -18,13 +18,15 @@ use crate::error::{Error, Result};
 use crate::git::names::Range;
 use crate::git::place::{object_path, shared_mode};
 use crate::git::{Config, Git, Names, Operation, Place, Version};
-use crate::model::{Hasher, Location, Oid};
+use crate::model::{CodecName, Hasher, Location, Oid};
 
+mod budget;
 mod download;
 mod history;
 mod progress;
 mod upload;
 
+use budget::{Budget, Permit};
 pub use progress::Meter;
 pub use upload::Stored;
 
@@ -39,6 +41,7 @@ pub struct Transfer {
     /// Where locks are; none where nothing can be shared.
     lock_folder: Option<PathBuf>,
     effort: Effort,
+    budget: Budget,
     /// The rights of downloaded files, where the repository asks for special ones.
     file_mode: Option<u32>,
     remote: String,
@@ -93,6 +96,10 @@ impl Transfer {
         let workspace = Workspace::create(&temporary, settings.leftover_age)
             .map_err(|source| Error::disk(format!("use {}", temporary.display()), source))?;
         let private = settings.cache_folder.clone().filter(|folder| usable(folder));
+        // Without a folder that all agents share, each has the whole budget: a workspace of its own serves.
+        let slots =
+            private.as_deref().map_or_else(|| workspace.path().join("slots"), |folder| folder.join("slots"));
+        let budget = Budget::new(&slots, settings.memory_max_bytes, settings.threads);
         let shared = private.as_ref().and_then(|_| settings.store_folder(&location));
         Ok(Self {
             depot: Depot::new(store, shared.clone()),
@@ -101,6 +108,7 @@ impl Transfer {
             lfs_folder,
             workspace,
             effort: settings.effort,
+            budget,
             file_mode: shared_mode(&config),
             registration: settings.register.then(|| remote_url(&config, &session.remote)).flatten(),
             remote: session.remote,
@@ -132,9 +140,17 @@ impl Transfer {
         self.cancel.check()
     }
 
+    /// Waits for a share of the machine to decode with, where the codec needs one.
+    fn permit(&self, codec: CodecName, size: u64) -> Result<Permit> {
+        match codec {
+            CodecName::ZSTD => Ok(Permit::small()),
+            _ => self.budget.wait(size, &self.cancel),
+        }
+    }
+
     /// Returns what codecs work with.
-    fn work<'a>(&'a self, watch: Watch<'a>) -> Work<'a> {
-        Work { effort: self.effort, threads: 1, scratch: &self.workspace, watch }
+    fn work<'a>(&'a self, permit: &Permit, watch: Watch<'a>) -> Work<'a> {
+        Work { effort: self.effort, threads: permit.threads(), scratch: &self.workspace, watch }
     }
 
     /// Returns where git-lfs or the cache has an object of this size; its bytes are not proven.

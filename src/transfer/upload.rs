@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::progress::Meter;
-use super::{Error, Result, Transfer};
+use super::{Error, Permit, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{Base, Presence, Settled};
@@ -270,8 +270,9 @@ impl Transfer {
         pair: Pair<'_>,
         meter: &Meter,
     ) -> Result<Option<Draft>> {
+        let permit = self.budget.wait(target.version.size, &self.cancel)?;
         self.draft(target, id, &base.chain, |sink| {
-            codec::encode_delta(pair, &self.work(&|done| self.step(meter, done)), sink).map(Some)
+            codec::encode_delta(pair, &self.work(&permit, &|done| self.step(meter, done)), sink).map(Some)
         })
     }
 
@@ -319,7 +320,12 @@ impl Transfer {
         let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
         let mut counter = Counter(0);
         let size = target.version.size;
-        codec::encode_whole(&mut reader, size, &self.work(&|_| self.cancel.check()), &mut counter)?;
+        codec::encode_whole(
+            &mut reader,
+            size,
+            &self.work(&Permit::small(), &|_| self.cancel.check()),
+            &mut counter,
+        )?;
         Ok(counter.0.min(size))
     }
 
@@ -337,7 +343,8 @@ impl Transfer {
         let mut sink = HashSink(Hasher::default());
         let size = target.version.size;
         let watch = |done| self.step(meter, done);
-        let work = self.work(&watch);
+        let permit = self.permit(draft.encoded.codec, size)?;
+        let work = self.work(&permit, &watch);
         let decoded = codec::decode(draft.encoded.codec, base, &mut payload, size, &work, &mut sink);
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
@@ -381,8 +388,9 @@ impl Transfer {
             return Ok(None);
         }
         let bytes = self.target_bytes(target)?;
+        let permit = self.budget.wait(target.version.size, &self.cancel)?;
         self.draft(target, id, &Chain::default(), |sink| {
-            codec::encode_whole_opened(&bytes, &self.work(&|done| self.step(meter, done)), sink)
+            codec::encode_whole_opened(&bytes, &self.work(&permit, &|done| self.step(meter, done)), sink)
         })
     }
 
@@ -394,7 +402,7 @@ impl Transfer {
         let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
         self.draft(target, id, &Chain::default(), |sink| {
             let watch = |done| self.step(meter, done);
-            codec::encode_whole(&mut reader, size, &self.work(&watch), sink).map(Some)
+            codec::encode_whole(&mut reader, size, &self.work(&Permit::small(), &watch), sink).map(Some)
         })
     }
 
@@ -448,7 +456,12 @@ impl Transfer {
         for sample in sample_places(target.version.size) {
             let bytes = read_at(&mut file, sample).map_err(failed)?;
             let mut reader = &bytes[..];
-            codec::encode_whole(&mut reader, bytes.len() as u64, &self.work(&|_| Ok(())), &mut packed)?;
+            codec::encode_whole(
+                &mut reader,
+                bytes.len() as u64,
+                &self.work(&Permit::small(), &|_| Ok(())),
+                &mut packed,
+            )?;
             taken += bytes.len() as u64;
         }
         Ok(plan::is_worth_packing(taken, packed.0))

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lfs_delta::codec::{self, Effort, Header};
+use lfs_delta::codec::{self, Effort, Header, Memory, Work};
 use lfs_delta::model::{Chain, CodecName, CopyId, CopyName, Entry, Key, Link, Nonce, Oid, Shape};
 
 use crate::support::data::{edited, noise, text, versions};
@@ -14,6 +14,11 @@ use crate::support::fake_lfs::{FakeLfs, download_event};
 use crate::support::mounts::{on_small_disk, with_read_only};
 use crate::support::s3::{Fault, Kind, any, on};
 use crate::world::{MANIFEST, Object, World, assert_report};
+
+/// What codecs work with here.
+fn work() -> Work<'static> {
+    Work { effort: Effort::Fast, threads: 1, scratch: &Memory, watch: &|_| Ok(()) }
+}
 
 /// Both directions must fail alike, and store or keep nothing; `parts` are in both messages.
 #[track_caller]
@@ -431,7 +436,8 @@ fn forge(
     let (id, size) = (id_of(object, 1), object.size());
     let mut payload = Vec::new();
     let pair = codec::Pair { base: &base.bytes, target: &object.bytes };
-    codec::encode_delta(pair, Effort::Fast, &mut payload, &mut |_| Ok(())).expect("encode");
+    let encoded = codec::encode_delta(pair, &work(), &mut payload).expect("encode");
+    assert_eq!(encoded.codec, CodecName::ZSTD);
     let shape = Shape::Delta { base: chain[0].id, codec: CodecName::ZSTD };
     let key = Key::copy(&CopyName { id, shape }).to_string();
     let mut header = Header { id, object_size: size, written_size: size, chain: Chain { links: chain } };
@@ -571,8 +577,7 @@ fn a_bomb_stops_at_the_size_that_was_asked_for() {
     let bomb = Object::new(vec![0; 200 << 20]);
     let small = Object::new(noise(23, 1000));
     let mut payload = Vec::new();
-    codec::encode_whole(&mut &bomb.bytes[..], bomb.size(), Effort::Fast, &mut payload, &mut |_| Ok(()))
-        .expect("encode");
+    codec::encode_whole(&mut &bomb.bytes[..], bomb.size(), &work(), &mut payload).expect("encode");
     let id = id_of(&small, 1);
     let header = Header { id, object_size: 1000, written_size: 1000, chain: Chain::default() };
     let name = CopyName { id, shape: Shape::Full { codec: Some(CodecName::ZSTD) } };

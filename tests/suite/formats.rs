@@ -51,6 +51,13 @@ fn restore(world: &World, object: &Object) -> Vec<u8> {
     restore_by_hand(world, &key, &dir)
 }
 
+/// A world whose deltas are those that zstd's own tool decodes: the least effort makes them.
+fn world_of_zstd() -> World {
+    let mut world = World::on_directory();
+    world.sandbox.set("LFS_DELTA_EFFORT", "fast");
+    world
+}
+
 fn assert_restored(world: &World, object: &Object) {
     let bytes = restore(world, object);
     assert!(bytes == object.bytes, "other bytes");
@@ -81,7 +88,7 @@ fn deltas_on_raw_and_on_packed_copies_are_restored_by_zstd() {
     let packed = text(3, 50_000);
     let on_packed = [&packed[..20_000], &noise(3, 50), &packed[20_000..]].concat();
     for bodies in [versions(3, 50_000, 2), vec![packed, on_packed]] {
-        let world = World::on_directory();
+        let world = world_of_zstd();
         let objects = world.pushed(bodies);
         assert!(world.copy(&objects[1]).contains("/delta."));
         assert_restored(&world, &objects[1]);
@@ -90,7 +97,7 @@ fn deltas_on_raw_and_on_packed_copies_are_restored_by_zstd() {
 
 #[test]
 fn a_chain_of_three_deltas_is_restored_by_zstd_step_by_step() {
-    let world = World::on_directory();
+    let world = world_of_zstd();
     let objects = world.pushed(versions(4, 100_000, 4));
     for pair in objects.windows(2) {
         let key = world.copy(&pair[1]);
@@ -101,7 +108,7 @@ fn a_chain_of_three_deltas_is_restored_by_zstd_step_by_step() {
 
 #[test]
 fn a_large_delta_is_restored_with_the_window_that_the_document_names() {
-    let world = World::on_directory();
+    let world = world_of_zstd();
     let block = noise(5, 1 << 20).repeat(9);
     let first: Vec<u8> = block.iter().enumerate().map(|(at, byte)| byte ^ (at >> 20) as u8).collect();
     let second = [&first[5 << 20..], &noise(6, 1000), &first[..5 << 20]].concat();
@@ -139,8 +146,8 @@ fn is_in_table(key: &str) -> bool {
         ["objects", shard, oid, name] => {
             let words: Vec<&str> = name.split('.').collect();
             let known = match words[..] {
-                ["full", nonce] | ["full", nonce, "zst"] => is_hex(nonce, 32),
-                ["delta", base, base_nonce, nonce, "zst"] => {
+                ["full", nonce] | ["full", nonce, "zst" | "d1"] => is_hex(nonce, 32),
+                ["delta", base, base_nonce, nonce, "zst" | "d1"] => {
                     is_hex(base, 64) && is_hex(base_nonce, 32) && is_hex(nonce, 32)
                 }
                 _ => false,
@@ -229,7 +236,7 @@ fn the_header_of_a_delta_records_its_chain_as_documented() {
     let edit = |bytes: &[u8], seed| [&bytes[..30_000], &noise(seed, 60), &bytes[30_000..]].concat();
     let second = edit(&first, 1);
     let third = edit(&second, 2);
-    let world = World::on_directory();
+    let world = world_of_zstd();
     let objects = world.pushed(vec![first, second, third]);
     let keys: Vec<String> = objects.iter().map(|object| world.copy(object)).collect();
     let bytes = world.get(&keys[2]);
@@ -244,6 +251,17 @@ fn the_header_of_a_delta_records_its_chain_as_documented() {
         assert_eq!(number(link, 64), world.get(&keys[below]).len() as u64);
         assert_eq!(number(link, 72), objects[below].size());
     }
+}
+
+#[test]
+fn a_delta_of_the_engine_is_named_in_the_chain_of_the_next() {
+    let world = World::on_directory();
+    let objects = world.pushed(versions(12, 30_000, 3));
+    let keys: Vec<String> = objects.iter().map(|object| world.copy(object)).collect();
+    assert!(keys[1].ends_with(".d1") && keys[2].ends_with(".d1"), "{keys:?}");
+    let bytes = world.get(&keys[2]);
+    assert_eq!(&bytes[88 + 48..88 + 56], b"d1\0\0\0\0\0\0");
+    assert_eq!(bytes[88 + 80 * 2 + 32..][..2], [1, 0], "version and shape of the payload");
 }
 
 #[test]

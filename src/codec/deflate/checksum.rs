@@ -29,9 +29,33 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
+/// A CRC-32 on its way, of all bytes so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Crc32(u32);
+
+impl Default for Crc32 {
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
+}
+
+impl Crc32 {
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0 = update(self.0, bytes);
+    }
+
+    /// Returns the checksum.
+    pub fn finish(self) -> u32 {
+        !self.0
+    }
+}
+
 /// Returns the CRC-32 of `parts`, one after the other.
 pub fn crc32(parts: &[&[u8]]) -> u32 {
-    !parts.iter().fold(u32::MAX, |crc, part| update(crc, part))
+    let mut sum = Crc32::default();
+    parts.iter().for_each(|part| sum.update(part));
+    sum.finish()
 }
 
 fn update(mut crc: u32, bytes: &[u8]) -> u32 {

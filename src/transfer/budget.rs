@@ -1,0 +1,94 @@
+//! What codecs may use of the machine: cores and memory, shared by all agents.
+//!
+//! git-lfs starts eight agents, and each may have a large object at hand. A permit is one share of the memory
+//! and at least one core; a core more is taken where it is free. The memory comes first and the cores second
+//! in every process, so that nobody who holds cores waits for memory.
+
+use std::path::Path;
+
+use crate::cancel::{self, Cancel};
+use crate::disk::{Slots, Taken};
+use crate::error::{Error, Result};
+use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES};
+
+/// The shares of this machine.
+#[derive(Debug)]
+pub(super) struct Budget {
+    memory: Slots,
+    cores: Slots,
+    threads_max: usize,
+}
+
+/// A share that is held.
+#[must_use = "the share is held only as long as this lives"]
+pub(super) struct Permit {
+    _memory: Taken,
+    cores: Taken,
+}
+
+impl Permit {
+    /// What small work needs: nothing.
+    pub(super) fn small() -> Self {
+        Self { _memory: Taken::default(), cores: Taken::default() }
+    }
+
+    /// Returns how many threads may work.
+    pub(super) fn threads(&self) -> usize {
+        self.cores.count().max(1)
+    }
+}
+
+impl Budget {
+    /// Shares `memory` bytes and `threads` cores among the processes that use `folder`.
+    pub(super) fn new(folder: &Path, memory: u64, threads: usize) -> Self {
+        let shares = usize::try_from(memory / CODEC_MEMORY_BYTES).unwrap_or(usize::MAX).min(threads.max(1));
+        Self {
+            memory: Slots::new(folder.to_path_buf(), "memory", shares),
+            cores: Slots::new(folder.to_path_buf(), "core", threads),
+            threads_max: threads,
+        }
+    }
+
+    /// Waits for a share to work on an object of `size` bytes.
+    ///
+    /// # Errors
+    /// `Cancelled`. Where locks do not work, everybody works alone.
+    pub(super) fn wait(&self, size: u64, cancel: &Cancel) -> Result<Permit> {
+        if size < PERMIT_OBJECT_MIN_BYTES {
+            return Ok(Permit::small());
+        }
+        let shares = self.memory.wait(1, cancel);
+        let taken = shares.and_then(|memory| {
+            let cores = self.cores.wait(self.threads_max, cancel)?;
+            Ok(Permit { _memory: memory, cores })
+        });
+        match taken {
+            Err(error) if cancel::is_cancelled(&error) => Err(Error::Cancelled),
+            Err(error) => {
+                tracing::warn!(%error, "cannot lock: working without a share");
+                Ok(Permit::small())
+            }
+            taken => Ok(taken.unwrap_or_else(|_| Permit::small())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_bounded_by_memory_and_a_small_object_needs_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let budget = Budget::new(folder.path(), 2 * CODEC_MEMORY_BYTES, 8);
+        let cancel = Cancel::default();
+        let first = budget.wait(PERMIT_OBJECT_MIN_BYTES, &cancel).expect("a share");
+        assert_eq!(first.threads(), 8);
+        cancel.raise();
+        let second = budget.wait(PERMIT_OBJECT_MIN_BYTES, &cancel);
+        assert!(matches!(second, Err(Error::Cancelled)), "no core is left");
+        assert_eq!(budget.wait(10, &cancel).expect("nothing to wait for").threads(), 1);
+        drop(first);
+        assert_eq!(budget.wait(PERMIT_OBJECT_MIN_BYTES, &Cancel::default()).expect("a share").threads(), 8);
+    }
+}
