@@ -309,12 +309,7 @@ impl Source<'_> {
 
     fn effort(&self) -> Result<Effort> {
         let Some(found) = self.text("effort") else { return Ok(Effort::Default) };
-        match found.value.as_str() {
-            "fast" => Ok(Effort::Fast),
-            "default" => Ok(Effort::Default),
-            "max" => Ok(Effort::Max),
-            _ => Err(found.wrong("expected fast, default or max")),
-        }
+        Effort::parse(&found.value).ok_or_else(|| found.wrong("expected fast, default or max"))
     }
 
     fn cache_size(&self, folder: Option<&Path>) -> Result<u64> {

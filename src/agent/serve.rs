@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::message::{self, Event, Request};
 use super::parent;
 use crate::cancel::Cancel;
+use crate::codec::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::git::{Operation, Version};
 use crate::model::Oid;
@@ -28,6 +29,8 @@ pub struct Serving {
     pub folder: PathBuf,
     /// The store, where the command line names it.
     pub store: Option<String>,
+    /// How much time a smaller result is worth, where the command line says so.
+    pub effort: Option<Effort>,
     /// Raised from outside when a signal says so.
     pub cancel: Cancel,
 }
@@ -47,6 +50,7 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
             operation: Operation::Download,
             remote: "origin".into(),
             store: serving.store.clone(),
+            effort: serving.effort,
             repair: false,
         },
         serving,

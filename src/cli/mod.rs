@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::cancel::Cancel;
+use crate::codec::Effort;
 use crate::error::{Error, Result};
 
 mod init;
@@ -68,7 +69,14 @@ pub enum Command {
         /// The store to use, whatever lfs.url says
         #[arg(long, value_name = "URL")]
         store: Option<String>,
+        /// How much time a smaller result is worth: fast, default or max
+        #[arg(long, value_name = "EFFORT", value_parser = effort)]
+        effort: Option<Effort>,
     },
+}
+
+fn effort(text: &str) -> std::result::Result<Effort, &'static str> {
+    Effort::parse(text).ok_or("expected fast, default or max")
 }
 
 /// Where a command runs, and where it prints.

@@ -46,6 +46,17 @@ pub enum Effort {
     Max,
 }
 
+impl Effort {
+    /// The words that name an effort.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("fast", Self::Fast), ("default", Self::Default), ("max", Self::Max)];
+
+    /// Parses one of `NAMES`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, effort)| *effort)
+    }
+}
+
 /// A payload that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {

@@ -63,6 +63,8 @@ pub struct Session {
     pub remote: String,
     /// The store, where the command line names it.
     pub store: Option<String>,
+    /// How much time a smaller result is worth, where the command line says so.
+    pub effort: Option<Effort>,
     /// Whether an object that seems to be stored is read first, and stored again where that fails.
     pub repair: bool,
 }
@@ -107,7 +109,7 @@ impl Transfer {
             lock_folder: shared.map(|folder| folder.join("locks")),
             lfs_folder,
             workspace,
-            effort: settings.effort,
+            effort: session.effort.unwrap_or(settings.effort),
             budget,
             file_mode: shared_mode(&config),
             registration: settings.register.then(|| remote_url(&config, &session.remote)).flatten(),

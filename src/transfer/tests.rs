@@ -118,8 +118,13 @@ impl World {
         settings.cache_folder = (folder == self.repo()).then(|| folder.join(".git/cache"));
         settings.register = false;
         let location = Location::parse("file:///unused").expect("location");
-        let session =
-            Session { operation: Operation::Upload, remote: "origin".into(), store: None, repair: false };
+        let session = Session {
+            operation: Operation::Upload,
+            remote: "origin".into(),
+            store: None,
+            effort: None,
+            repair: false,
+        };
         let parts = Parts { git, place, config, settings, location, session };
         Transfer::with_store(parts, Box::new(self.store.clone()), &cancel).expect("transfer")
     }

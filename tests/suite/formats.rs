@@ -7,6 +7,7 @@ use lfs_delta::depot::FORMAT;
 use lfs_delta::model::{Entry, Key};
 
 use crate::support::data::{noise, oid, text, versions};
+use crate::support::fake_lfs::FakeLfs;
 use crate::support::run::run;
 use crate::support::sandbox::files_below;
 use crate::world::{Object, World};
@@ -262,6 +263,22 @@ fn a_delta_of_the_engine_is_named_in_the_chain_of_the_next() {
     let bytes = world.get(&keys[2]);
     assert_eq!(&bytes[88 + 48..88 + 56], b"d1\0\0\0\0\0\0");
     assert_eq!(bytes[88 + 80 * 2 + 32..][..2], [1, 0], "version and shape of the payload");
+}
+
+#[test]
+fn the_effort_of_the_command_line_beats_that_of_the_settings() {
+    let mut world = World::on_directory();
+    world.sandbox.set("LFS_DELTA_EFFORT", "max");
+    let bodies = versions(13, 30_000, 2);
+    let first = world.pushed(bodies[..1].to_vec()).remove(0);
+    let second = world.commit("file.bin", bodies[1].clone());
+    let mut command = world.agent_command("a");
+    command.args(["--effort", "fast"]);
+    let mut agent = FakeLfs::spawn(command).accepted("upload");
+    agent.upload(&second.oid, second.size(), &world.local_path("a", &second)).succeeded();
+    agent.terminate();
+    let key = world.copy(&second);
+    assert!(key.contains(&format!("/delta.{}.", first.oid)) && key.ends_with(".zst"), "{key}");
 }
 
 #[test]
