@@ -11,6 +11,8 @@ The held-out and the repacked histories stand in tables of their own: no sum, me
 
 import argparse
 import collections
+import contextlib
+import io
 import json
 import math
 import pathlib
@@ -288,7 +290,8 @@ def check_peers(table, verdict):
     bests = {row.corpus: best(row, table.xdelta3.get(row.corpus), peer) for row in table.rows}
     for row in table.rows:
         limit = bests[row.corpus] and ratio * bests[row.corpus] + PEER_SLACK_BYTES
-        verdict.most(f"{row.corpus} {table.step} {table.effort} against {peer}", limit and row.delta, limit or 0, " bytes")
+        what = f"{row.corpus} {table.step} {table.effort} against {peer}"
+        verdict.most(what, limit and row.delta, limit or 0, " bytes")
     if key in BEST_SUM_MAX_RATIO and None not in bests.values():
         verdict.most(f"sum {table.step} {table.effort} against the bests",
                      sum_of(table.rows).delta / sum(bests.values()), BEST_SUM_MAX_RATIO[key], " x")
@@ -301,13 +304,14 @@ def best(row, xdelta3_size, peer):
 
 
 def check_speed(table, verdict):
-    for rows, what, speeds, limits in [
-            (of(table.rows, UNCOMPRESSED), "encode of uncompressed kinds", lambda row: row.encode_speed, UNCOMPRESSED_ENCODE_MIN),
-            (of(table.rows, FLAT), "restore of flat kinds", lambda row: row.restore_speed, FLAT_RESTORE_MIN)]:
-        if rows:
-            verdict.least(f"{what}, median", statistics.median(map(speeds, rows)), limits["median"])
-        for row in rows:
-            verdict.least(f"{what}, {row.corpus}", speeds(row), limits["any"])
+    encode = {row.corpus: row.encode_speed for row in of(table.rows, UNCOMPRESSED)}
+    restore = {row.corpus: row.restore_speed for row in of(table.rows, FLAT)}
+    for speeds, what, limits in [(encode, "encode of uncompressed kinds", UNCOMPRESSED_ENCODE_MIN),
+                                 (restore, "restore of flat kinds", FLAT_RESTORE_MIN)]:
+        if speeds:
+            verdict.least(f"{what}, median", statistics.median(speeds.values()), limits["median"])
+        for corpus, found in speeds.items():
+            verdict.least(f"{what}, {corpus}", found, limits["any"])
     if (deflate := of(table.rows, DEFLATE)):
         both = sum_of(deflate)
         verdict.least("encode of deflate corpora", both.encode_speed, DEFLATE_SUM_MIN["encode"])
@@ -322,6 +326,68 @@ def check_speed_of_max(table, verdict):
         verdict.least(f"restore at max, {row.corpus}", row.restore_speed, restore)
 
 
+TITLES = {"corpora": "The corpora", "heldout": "Held-out histories", "repacked": "The same tar by other packers",
+          "big": "Large files"}
+
+
+def report(tables, verdict):
+    """Prints the tables of one step and effort, and holds them against the limits."""
+    for kind, table in tables.items():
+        print_table(TITLES[kind], table)
+        check(table, verdict)
+        if kind == "corpora" and table.rows:
+            check_all(table, verdict)
+
+
+def print_efforts(tables):
+    """Size against speed: one line for each effort."""
+    step = tables[0].step.replace("-", " → ")
+    print(f"\n### Efforts, the corpora, version {step}\n")
+    print("| effort | % | × xdelta3 -9 | deflate % | encode MB/s, sum | median | restore MB/s, sum | median | MiB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for table in tables:
+        total, deflate, mean = sum_of(table.rows), of(table.rows, DEFLATE), mean_ratio(table)
+        encode = statistics.median(row.encode_speed for row in table.rows)
+        restore = statistics.median(row.restore_speed for row in table.rows)
+        print(f"| `{table.effort}` | {total.percent:.2f} | {'–' if mean is None else f'{mean:.4f}'} "
+              f"| {sum_of(deflate).percent if deflate else 0:.2f} | {total.encode_speed:.0f} | {encode:.0f} "
+              f"| {total.restore_speed:.0f} | {restore:.0f} | {total.mib} |")
+
+
+# ---- all ------------------------------------------------------------------------------------------
+
+MARK = "<!-- What follows is written by benches/codec.py --into. -->\n"
+
+
+def fill(path, tables):
+    """Replaces what is behind the mark of a document."""
+    text = path.read_text()
+    log = ["git", "-C", path.resolve().parent, "log", "-1", "--format=%h of %as", "--", ":/src", ":/benches/codec.rs"]
+    commit = subprocess.run(log, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    path.write_text(f"{text[:text.index(MARK)]}{MARK}\nMeasured with the engine of commit {commit}.\n{tables}")
+
+
+def measure_all(arguments, verdict):
+    rows, peers = Rows(arguments.rows), Peers(arguments.corpora, arguments.peers)
+    program = arguments.program.resolve(strict=True)
+    found = {path.name for path in arguments.corpora.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    names = arguments.names or [name for name in CORPORA if name in found] + sorted(found - set(CORPORA))
+    for step in arguments.steps.split(","):
+        files = {name: pair(arguments.corpora, name, step) for name in names}
+        files = {name: both for name, both in files.items() if both}
+        sizes = {name: peers.size(both, name, step) for name, both in files.items()}
+        of_corpora = []
+        for effort in arguments.effort:
+            measured = [rows.measure(program, both, name, step, effort) for name, both in files.items()]
+            tables = {kind: Table(step, effort, [row for row in measured if group(row.corpus) == kind], sizes)
+                      for kind in TITLES}
+            report(tables, verdict)
+            of_corpora.append(tables["corpora"])
+        if len(of_corpora) > 1 and of_corpora[0].rows:
+            print_efforts(of_corpora)
+    verdict.print()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=pathlib.Path, help="the built benches/codec.rs")
@@ -331,33 +397,15 @@ def main():
     parser.add_argument("--steps", default="3-4,1-4", help="pairs of versions (default: 3-4,1-4)")
     parser.add_argument("--peers", action="store_true", help="run xdelta3 -9 -D where its size is not known yet")
     parser.add_argument("--rows", type=pathlib.Path, help="keep what is measured there; do not measure it again")
+    parser.add_argument("--into", type=pathlib.Path, help="write the tables into this document, too")
     arguments = parser.parse_args()
-    program = arguments.program.resolve(strict=True)
-    rows, peers, verdict = Rows(arguments.rows), Peers(arguments.corpora, arguments.peers), Verdict()
-    found = {path.name for path in arguments.corpora.iterdir() if path.is_dir() and path.name[0] not in "._"}
-    names = arguments.names or [name for name in CORPORA if name in found] + sorted(found - set(CORPORA))
-    for effort in arguments.effort:
-        for step in arguments.steps.split(","):
-            files = {name: pair(arguments.corpora, name, step) for name in names}
-            files = {name: both for name, both in files.items() if both}
-            measured = [rows.measure(program, both, name, step, effort) for name, both in files.items()]
-            sizes = {name: peers.size(both, name, step) for name, both in files.items()}
-            report(step, effort, measured, sizes, verdict)
-    verdict.print()
+    verdict, printed = Verdict(), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        measure_all(arguments, verdict)
+    print(printed.getvalue(), end="")
+    if arguments.into:
+        fill(arguments.into, printed.getvalue())
     sys.exit(bool(verdict.failures))
-
-
-TITLES = {"corpora": "The corpora", "heldout": "Held-out histories", "repacked": "The same tar by other packers",
-          "big": "Large files"}
-
-
-def report(step, effort, measured, sizes, verdict):
-    for kind, title in TITLES.items():
-        table = Table(step, effort, [row for row in measured if group(row.corpus) == kind], sizes)
-        print_table(title, table)
-        check(table, verdict)
-        if kind == "corpora" and table.rows:
-            check_all(table, verdict)
 
 
 if __name__ == "__main__":

