@@ -40,6 +40,9 @@ pub const MEMORY_MAX_BYTES: u64 = 2 << 30;
 /// Threads that are ever used: more than any machine gains from.
 pub const THREADS_MAX: usize = 256;
 
+/// Threads of one encoding: its table takes half of its share of the memory, and a thread's models 80 MiB.
+pub const PERMIT_THREADS_MAX: usize = 3;
+
 /// Work on smaller objects takes milliseconds and little memory: it waits for nobody.
 pub const PERMIT_OBJECT_MIN_BYTES: u64 = 1 << 20;
 

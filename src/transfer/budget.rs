@@ -9,14 +9,13 @@ use std::path::Path;
 use crate::cancel::{self, Cancel};
 use crate::disk::{Slots, Taken};
 use crate::error::{Error, Result};
-use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES};
+use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES, PERMIT_THREADS_MAX};
 
 /// The shares of this machine.
 #[derive(Debug)]
 pub(super) struct Budget {
     memory: Slots,
     cores: Slots,
-    threads_max: usize,
 }
 
 /// A share that is held.
@@ -45,7 +44,6 @@ impl Budget {
         Self {
             memory: Slots::new(folder.to_path_buf(), "memory", shares),
             cores: Slots::new(folder.to_path_buf(), "core", threads),
-            threads_max: threads,
         }
     }
 
@@ -59,7 +57,7 @@ impl Budget {
         }
         let shares = self.memory.wait(1, cancel);
         let taken = shares.and_then(|memory| {
-            let cores = self.cores.wait(self.threads_max, cancel)?;
+            let cores = self.cores.wait(PERMIT_THREADS_MAX, cancel)?;
             Ok(Permit { _memory: memory, cores })
         });
         match taken {
@@ -80,15 +78,15 @@ mod tests {
     #[test]
     fn shares_are_bounded_by_memory_and_a_small_object_needs_none() {
         let folder = tempfile::tempdir().expect("a folder");
-        let budget = Budget::new(folder.path(), 2 * CODEC_MEMORY_BYTES, 8);
+        let budget = Budget::new(folder.path(), 2 * CODEC_MEMORY_BYTES, 2);
         let cancel = Cancel::default();
         let first = budget.wait(PERMIT_OBJECT_MIN_BYTES, &cancel).expect("a share");
-        assert_eq!(first.threads(), 8);
+        assert_eq!(first.threads(), 2);
         cancel.raise();
         let second = budget.wait(PERMIT_OBJECT_MIN_BYTES, &cancel);
         assert!(matches!(second, Err(Error::Cancelled)), "no core is left");
         assert_eq!(budget.wait(10, &cancel).expect("nothing to wait for").threads(), 1);
         drop(first);
-        assert_eq!(budget.wait(PERMIT_OBJECT_MIN_BYTES, &Cancel::default()).expect("a share").threads(), 8);
+        assert_eq!(budget.wait(PERMIT_OBJECT_MIN_BYTES, &Cancel::default()).expect("a share").threads(), 2);
     }
 }

@@ -122,8 +122,8 @@ impl Ladder {
     /// Not inlined: lanes stay in vector registers as long as nothing looks at one of them.
     #[inline(never)]
     fn pull(&mut self, goal: &[i16; 16], shift: u8) {
-        for lane in 0..16 {
-            self.0[lane] += goal[lane].wrapping_sub(self.0[lane]) >> (shift & 15);
+        for (lane, goal) in self.0.iter_mut().zip(goal) {
+            *lane += goal.wrapping_sub(*lane) >> (shift & 15);
         }
     }
 }

@@ -100,7 +100,7 @@ impl BaseIndex {
         for at in (first..range.end.min(base.len().saturating_sub(8))).step_by(step) {
             let (bucket, tag) = self.place(base, at);
             let number = at / self.step;
-            self.entries[bucket + (at / step & (WAYS - 1))] = tag | number as u32;
+            self.entries[bucket + ((at / step) & (WAYS - 1))] = tag | number as u32;
         }
     }
 
@@ -137,7 +137,7 @@ fn uncovered(segments: &[Segment], base_len: usize) -> Vec<std::ops::Range<usize
     let (mut free, mut at) = (Vec::new(), 0);
     for (start, end) in sources {
         if start > at {
-            free.push(at as usize..start as usize);
+            free.push(at..start);
         }
         at = at.max(end);
     }

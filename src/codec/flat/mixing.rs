@@ -132,7 +132,7 @@ impl Mixing {
     fn odds(&self, counter: u32) -> i32 {
         let odds = i32::from(self.stretch[(counter >> 20) as usize]);
         match (counter & COUNT_MASK) as i32 {
-            count @ 0..6 => odds * (count * 2 + 4) >> 4,
+            count @ 0..6 => (odds * (count * 2 + 4)) >> 4,
             _ => odds,
         }
     }

@@ -474,7 +474,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             old_word | difference << 8 | is_adjacent << 16,
             old_word | before << 8,
             old_word | moved << 8 | u32::from(base_after) << 16,
-            (old_word + difference & 0xFF) | is_adjacent << 8 | (gap.min(7) as u32) << 9,
+            ((old_word + difference) & 0xFF) | is_adjacent << 8 | (gap.min(7) as u32) << 9,
         ];
         let byte = model.values.code(&mut self.coder, &contexts, gap.min(3), byte);
         model.difference = byte.wrapping_sub(old);

@@ -93,9 +93,7 @@ pub fn choose_kinds(addresses: &Addresses, base: &[u8], target: &[u8], segments:
     }
     for pair in &addresses.layout.symbols {
         let (first, end) = (pair.target as usize, (pair.target + pair.len) as usize);
-        for block in first >> BLOCK_BITS..=end >> BLOCK_BITS {
-            scores[block] = [0; KINDS];
-        }
+        scores[first >> BLOCK_BITS..=end >> BLOCK_BITS].fill([0; KINDS]);
     }
     scores.iter().map(best_kind).collect()
 }
