@@ -313,11 +313,9 @@ fn decode_containers(
         return Err(corrupt("a base that expands to another length"));
     }
     let mut text = Spool::new(scratch)?;
-    text.reserve(parts.plain_len)?;
-    text.advance(parts.plain_len);
-    let room = &mut text.room()[..parts.plain_len];
-    let mut rest = &mut room[..];
-    let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut rest)?;
+    // A length is only a claim: room for more than is likely comes with the bytes.
+    text.reserve(parts.plain_len.min(base_plain.len().saturating_add(parts.target_len)))?;
+    let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut text)?;
     let recipe = &parts.target_recipe;
     let source = TargetReader::new(text.bytes(), &recipe.operations, &recipe.numbers).source(0)?;
     if source.span() != parts.plain_len {

@@ -3,9 +3,12 @@
 //! Sizes are small because the engine is not optimised in tests; with the feature `soak` there are ten times as
 //! many, and real packers pack them. Every test that draws lots prints its seed before it uses it.
 
+use std::io;
+
 use lfs_delta::codec::{self, Effort, Encoded, Memory, Pair, Work};
 
 mod cases;
+mod hostile;
 mod make;
 mod round_trips;
 
@@ -59,4 +62,13 @@ fn assert_whole_comes_back(target: &[u8], work: &Work<'_>) {
     if let Some(opened) = codec::encode_whole_opened(target, work, &mut payload).expect("encodes") {
         assert_gives(&[], &(opened, payload), target, work);
     }
+}
+
+/// The error that tests inject.
+fn injected() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "injected by the test")
+}
+
+fn is_injected(error: &codec::Error) -> bool {
+    matches!(error, codec::Error::Io(error) if error.to_string() == injected().to_string())
 }
