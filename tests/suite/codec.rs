@@ -11,6 +11,7 @@ mod cases;
 mod hostile;
 mod make;
 mod round_trips;
+mod steady;
 
 /// All of them, the fastest first.
 const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Default, Effort::Max];
