@@ -8,6 +8,7 @@ use std::io;
 use lfs_delta::codec::{self, Effort, Encoded, Memory, Pair, Work};
 
 mod cases;
+mod frozen;
 mod hostile;
 mod make;
 mod round_trips;
