@@ -11,6 +11,8 @@ mod cases;
 mod frozen;
 mod hostile;
 mod make;
+#[cfg(feature = "soak")]
+mod packers;
 mod round_trips;
 mod steady;
 
