@@ -126,6 +126,19 @@ fn members_that_are_longer_than_the_whole_object_come_back() {
 }
 
 #[test]
+fn a_member_that_ends_later_than_it_seems_hides_none_that_is_the_same() {
+    // A stored block that holds what looks like the next member, the same in both.
+    let mut stored = gzip(&noise(7, 600), Packer::Usual(6));
+    stored.resize(700, 0);
+    let last = gzip(&text(9, 900), Packer::Usual(6));
+    let object =
+        |seed| [gzip(&[text(seed, 700), stored.clone()].concat(), Packer::Odd), last.clone()].concat();
+    for effort in EFFORTS {
+        assert_comes_back(&object(1), &object(2), &work(effort, 1));
+    }
+}
+
+#[test]
 fn an_insertion_costs_its_bytes_and_little_more() {
     let base = noise(4, 60_000);
     let target = [&base[..30_000], &noise(5, 500), &base[30_000..]].concat();
