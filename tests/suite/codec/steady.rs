@@ -23,11 +23,24 @@ fn large_zips() -> (Vec<u8>, Vec<u8>) {
     (pack([b"a", b"b", b"c"]), pack([b"d", b"e", b"f"]))
 }
 
+/// More than one group of flat bytes, which takes too long unoptimised.
+#[cfg(feature = "soak")]
+fn large_files() -> (Vec<u8>, Vec<u8>) {
+    let base = crate::support::data::noise(1, 70 << 20);
+    let target = crate::support::data::edited(&base, 2, 300);
+    (base, target)
+}
+
 #[test]
 fn threads_change_no_byte_of_payload_or_object() {
     let mut pairs: Vec<_> = cases::all().into_iter().map(|it| (it.base, it.target, it.effort)).collect();
     let (base, target) = large_zips();
     pairs.push((base, target, Effort::Default));
+    #[cfg(feature = "soak")]
+    for effort in super::EFFORTS {
+        let (base, target) = large_files();
+        pairs.push((base, target, effort));
+    }
     for (base, target, effort) in pairs {
         let payload = encode(&base, &target, &work(effort, 1)).expect("encodes");
         for threads in 1..=3 {
@@ -104,13 +117,21 @@ fn fail_every_call<T>(what: &str, attempt: impl Fn(&Arc<Fault>) -> codec::Result
     }
 }
 
+/// All cases, and one that zstd encodes alone.
+fn cases_of_all_codecs() -> Vec<Case> {
+    let mut cases = cases::all();
+    let (base, target) = (cases[0].base.clone(), cases[0].target.clone());
+    cases.push(Case { name: "zstd", base, target, effort: Effort::Fast });
+    cases
+}
+
 fn coded(case: &Case) -> Coded {
     encode(&case.base, &case.target, &work(case.effort, 1)).expect("encodes")
 }
 
 #[test]
 fn a_failing_watch_ends_encoding_and_decoding_at_any_call() {
-    for case in cases::all() {
+    for case in cases_of_all_codecs() {
         let coded = coded(&case);
         fail_every_call(&format!("encoding {}", case.name), |fault| {
             let watch = |_| fault.call();
@@ -125,7 +146,7 @@ fn a_failing_watch_ends_encoding_and_decoding_at_any_call() {
 
 #[test]
 fn a_full_disk_ends_encoding_and_decoding_at_any_growth() {
-    for case in cases::all() {
+    for case in cases_of_all_codecs() {
         let coded = coded(&case);
         fail_every_call(&format!("encoding {}", case.name), |fault| {
             let scratch = FullDisk(Arc::clone(fault));
