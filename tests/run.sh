@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--soak] [arguments for cargo test]
 #
-# --soak   also runs the long tests (minutes to hours; LFS_DELTA_SOAK_SECONDS says how long each)
+# --soak   also runs the long tests (minutes to hours; LFS_DELTA_SOAK_SECONDS says how long each;
+#          LFS_DELTA_CORPORA names the folder of the corpora, see tests/suite/codec/packers.rs)
 #
 # Downloads go to target/test-tools/. Debian packages are installed with apt-get, by sudo unless root.
 set -euo pipefail
@@ -29,6 +30,13 @@ install_debian_packages() {
     has python3 || missing+=(python3)
     python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip)
     [[ -x /usr/bin/git-lfs ]] || missing+=(git-lfs)
+    if [[ ${#soak[@]} -gt 0 ]]; then
+        has pigz || missing+=(pigz)
+        has zopfli || missing+=(zopfli)
+        has 7z || missing+=(p7zip-full)
+        has zip || missing+=(zip)
+        has node || missing+=(nodejs)
+    fi
     if [[ ${#missing[@]} -eq 0 ]]; then
         return
     fi

@@ -63,6 +63,11 @@ impl Limits {
     pub fn stream_max_bytes(&self, packed: usize) -> u64 {
         (packed as u64).saturating_mul(self.ratio_max).saturating_add(1 << 16)
     }
+
+    /// Most bytes of anything inside a stream of at most `packed` bytes.
+    pub fn content_max_bytes(&self, packed: usize) -> usize {
+        self.stream_max_bytes(packed).min(self.plain_max_bytes) as usize
+    }
 }
 
 /// What an encoding wrote.
@@ -308,11 +313,9 @@ fn decode_containers(
         return Err(corrupt("a base that expands to another length"));
     }
     let mut text = Spool::new(scratch)?;
-    text.reserve(parts.plain_len)?;
-    text.advance(parts.plain_len);
-    let room = &mut text.room()[..parts.plain_len];
-    let mut rest = &mut room[..];
-    let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut rest)?;
+    // A length is only a claim: room for more than is likely comes with the bytes.
+    text.reserve(parts.plain_len.min(base_plain.len().saturating_add(parts.target_len)))?;
+    let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut text)?;
     let recipe = &parts.target_recipe;
     let source = TargetReader::new(text.bytes(), &recipe.operations, &recipe.numbers).source(0)?;
     if source.span() != parts.plain_len {
@@ -323,9 +326,10 @@ fn decode_containers(
     let material = Material {
         plain: text.bytes(),
         closed: base_side.closed.iter().map(|place| base_side.at(place, base)).collect(),
-        member_max: parts.target_len,
+        limits,
     };
-    let rebuilder = Rebuilder { reference: &reference, material, source: &source };
+    let rebuilder =
+        Rebuilder { reference: &reference, material, source: &source, target_len: parts.target_len };
     rebuilder.write(&parts, work, out)
 }
 
@@ -334,6 +338,7 @@ struct Rebuilder<'a> {
     reference: &'a Reference<'a>,
     material: Material<'a>,
     source: &'a Source,
+    target_len: usize,
 }
 
 /// A unit: its index among the source's members and where its text starts.
@@ -386,7 +391,7 @@ impl Rebuilder<'_> {
         let mut rebuilt = Vec::with_capacity(units.len());
         for unit in units {
             let part = &self.source.members[unit.member].part;
-            let packed = self.material.member(&mut tokens, unit.at, part);
+            let packed = self.material.member(&mut tokens, unit.at, part, self.target_len);
             let failed = packed.is_err();
             rebuilt.push(packed);
             if failed {

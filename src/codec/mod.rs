@@ -30,7 +30,7 @@ mod tokens;
 mod zstandard;
 
 pub use header::Header;
-pub use scratch::{Memory, Scratch};
+pub use scratch::{Buffer, Memory, Scratch};
 
 use scratch::Spool;
 

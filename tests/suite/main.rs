@@ -2,6 +2,7 @@
 
 mod agent;
 mod cli;
+mod codec;
 mod damage;
 mod formats;
 mod git;

@@ -123,6 +123,8 @@ impl Expansion {
 pub trait Verdict {
     /// Returns the number under which the member starting at `start` stays closed.
     fn closed(&self, start: usize) -> Option<usize>;
+    /// Returns where the next member behind `start` starts that must not vanish in a stream; the end without one.
+    fn next_kept(&self, start: usize, end: usize) -> usize;
     /// Says whether the member starting at `start` must not be opened.
     fn shut(&self, start: usize) -> bool;
 }
@@ -301,7 +303,11 @@ impl<'a> Opener<'a> {
         let text_start = self.expansion.plain.len();
         let mut stream = self.split(&inside.bytes[range.clone()])?;
         if stream.is_none() && member.kind == Kind::Unbounded {
-            stream = self.split(&inside.bytes[range.start..])?;
+            let mut end_max = inside.bytes.len();
+            if inside.depth == 0 {
+                end_max = self.verdict.next_kept(range.start, end_max);
+            }
+            stream = self.split(&inside.bytes[range.start..end_max])?;
         }
         let Some(stream) = stream else {
             return Ok(None);

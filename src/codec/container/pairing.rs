@@ -146,6 +146,11 @@ impl Verdict for OfBase<'_> {
     fn closed(&self, start: usize) -> Option<usize> {
         self.0.closed_base.binary_search(&start).ok()
     }
+    fn next_kept(&self, start: usize, end: usize) -> usize {
+        // The target names closed members by number: all of them must be there.
+        let next = self.0.closed_base.partition_point(|&closed| closed <= start);
+        self.0.closed_base.get(next).copied().unwrap_or(end)
+    }
     fn shut(&self, _: usize) -> bool {
         false
     }
@@ -157,6 +162,9 @@ pub struct OfTarget<'a>(&'a Pairing);
 impl Verdict for OfTarget<'_> {
     fn closed(&self, start: usize) -> Option<usize> {
         self.0.closed_target.get(&start).copied()
+    }
+    fn next_kept(&self, _: usize, end: usize) -> usize {
+        end
     }
     fn shut(&self, start: usize) -> bool {
         self.0.shut.contains(&start)

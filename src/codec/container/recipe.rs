@@ -355,12 +355,13 @@ fn closed_len(said: Option<Preface>, member: &[u8]) -> Option<usize> {
 pub struct BaseReader<'a> {
     operations: Reader<'a>,
     numbers: Reader<'a>,
+    members: usize,
 }
 
 impl<'a> BaseReader<'a> {
     /// Starts at the base's first member.
     pub fn new(operations: &'a [u8], numbers: &'a [u8]) -> Self {
-        Self { operations: Reader::new(operations), numbers: Reader::new(numbers) }
+        Self { operations: Reader::new(operations), numbers: Reader::new(numbers), members: 0 }
     }
 
     /// Reads the next member of the source `bytes`, the one before having ended at `at`; `None` at
@@ -373,6 +374,10 @@ impl<'a> BaseReader<'a> {
         let kind = operation & KIND;
         if kind == END {
             return Ok(None);
+        }
+        self.members += 1;
+        if self.members > MEMBERS_MAX {
+            return Err(corrupt("members"));
         }
         let known = operation & GAP_KNOWN != 0;
         let said = if known { bytes.get(at..).and_then(preface) } else { None };
