@@ -19,11 +19,34 @@ const PLAIN_MAX: u64 = 256 << 20;
 /// Plain bytes below which a stream is not worth opening.
 const PLAIN_MIN: usize = 64;
 const TAR_BLOCK: usize = 512;
+/// In a native image, streams of less than one part in so many stay closed.
+const NATIVE_PARTS: usize = 4;
 
 /// Returns the members of the files in a tar, or the loose streams of anything else.
+///
+/// Opening a stream moves everything behind it. In a native image that hides the addresses which the
+/// flat stage predicts, so streams must be a good part of it.
 pub fn members(bytes: &[u8]) -> Vec<Member> {
-    let found = tar_members(bytes);
-    if found.is_empty() { streams(bytes) } else { found }
+    let mut found = tar_members(bytes);
+    if found.is_empty() {
+        found = streams(bytes);
+    }
+    let packed: usize = found.iter().map(|member| member.range.len()).sum();
+    if is_native(bytes) && packed < bytes.len() / NATIVE_PARTS {
+        found.clear();
+    }
+    found
+}
+
+/// Whether a file begins like an ELF, PE or Mach-O image.
+fn is_native(bytes: &[u8]) -> bool {
+    matches!(
+        bytes,
+        [0x7F, b'E', b'L', b'F', ..]
+            | [b'M', b'Z', ..]
+            | [0xCF, 0xFA, 0xED, 0xFE, ..]
+            | [0xCA, 0xFE, 0xBA, 0xBE, ..]
+    )
 }
 
 /// Returns the members of the containers stored in a tar; none when it is no tar.
@@ -125,5 +148,32 @@ impl Probe {
         self.plain.truncate(0);
         self.ledger.rewind(mark);
         sound.then_some(stream.packed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A zlib stream of one stored block.
+    fn stream(plain: &[u8]) -> Vec<u8> {
+        let len = (plain.len() as u16).to_le_bytes();
+        let mut stream = vec![0x78, 0x01, 1, len[0], len[1], !len[0], !len[1]];
+        stream.extend_from_slice(plain);
+        stream.extend_from_slice(&adler32(plain).to_be_bytes());
+        stream
+    }
+
+    fn file(magic: &[u8], rest: usize) -> Vec<u8> {
+        [magic, &[0; 60], &stream(&[b'p'; 500])[..], &vec![0; rest]].concat()
+    }
+
+    #[test]
+    fn native_images_keep_streams_that_are_a_small_part_of_them_closed() {
+        assert_eq!(members(&file(b"\x7fELF", 10_000)), []);
+        assert_eq!(members(&file(b"MZ\x90\0", 10_000)), []);
+        assert_eq!(members(&file(b"\xcf\xfa\xed\xfe", 10_000)), []);
+        assert_eq!(members(&file(b"\x7fELF", 100)).len(), 1);
+        assert_eq!(members(&file(b"%PDF", 10_000)).len(), 1);
     }
 }

@@ -12,6 +12,7 @@ mod address;
 mod coder;
 mod control;
 mod delta;
+mod edits;
 mod image;
 mod lean;
 mod literal;

@@ -3,8 +3,12 @@
 //! One walk in file order serves both directions. The decoder's output and the encoder's copy of it
 //! are the same buffer, so every context looks only at what both sides have.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use super::address::{Addresses, Field, FieldModel, NAME_FIELD, WORD_FIELDS, WORDS_NONE};
 use super::coder::{Coder, Decoder, Encoder, Number};
+use super::edits::Edits;
 use super::lean::{ByteModel, CONTEXTS, Purpose};
 use super::literal::{BaseIndex, Depth, Parser, Recent, Region, Source, Token, TokenModel};
 use super::matcher::Segment;
@@ -86,8 +90,13 @@ impl<M: ByteModel> MismatchModel<M> {
     fn gap<C: Coder>(&mut self, coder: &mut C, gap: u64) -> u64 {
         let [near, far] = self.last.map(|size| size.min(GAP_CLASSES - 1));
         let gap = self.gaps[near * GAP_CLASSES + far].code(coder, gap);
-        self.last = [bit_length(gap) as usize, self.last[0]];
+        self.skip_gap(gap);
         gap
+    }
+
+    /// Takes note of a gap that followed otherwise.
+    fn skip_gap(&mut self, gap: u64) {
+        self.last = [bit_length(gap) as usize, self.last[0]];
     }
 }
 
@@ -106,6 +115,7 @@ struct Walk<'a, C, M> {
     tokens: TokenModel,
     bytes: M,
     mismatches: MismatchModel<M>,
+    edits: Edits,
     fields: FieldModel,
     pieces: PieceModel,
     /// Base minus target of the last segment.
@@ -126,6 +136,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             tokens: TokenModel::default(),
             bytes: M::new(Purpose::Literals, group.len),
             mismatches: MismatchModel::new(group.len),
+            edits: Edits::default(),
             fields: FieldModel::default(),
             pieces: PieceModel::default(),
             shift: group.shift,
@@ -429,24 +440,49 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
 
     /// Codes where a copied segment differs, and how.
     fn mismatches(&mut self, start: usize, from: usize, len: usize) -> Result<()> {
+        let is_native = self.group.addresses.is_some_and(|known| known.base_range(from).is_some());
+        self.edits.enter(from, is_native);
         let mut done = 0;
         while done < len {
-            let left = (len - done) as u64;
-            let gap = if C::ENCODES { self.next_mismatch(start + done, len - done) } else { 0 };
-            // Zero says that the rest is equal; the common case is one symbol.
-            let gap = if gap as u64 >= left { 0 } else { gap as u64 + 1 };
-            let gap = self.mismatches.gap(&mut self.coder, gap);
-            if gap == 0 {
-                break;
-            }
-            if gap > left {
-                return Err(corrupt("a mismatch outside its segment"));
-            }
-            done += gap as usize - 1;
-            self.mismatch(start + done, from + done);
-            done += 1;
+            let next = done + if C::ENCODES { self.next_mismatch(start + done, len - done) } else { 0 };
+            let Some(place) = self.mismatch_place(from, done..len, next)? else { break };
+            self.mismatch(start + place, from + place);
+            done = place + 1;
         }
         Ok(())
+    }
+
+    /// Codes where in `range` of a segment copied from `from` the next mismatch is, if there is one.
+    fn mismatch_place(&mut self, from: usize, range: Range<usize>, next: usize) -> Result<Option<usize>> {
+        let (base, mut done, len) = (self.group.base, range.start, range.end);
+        while let Some(expected) = self.edits.next(base, from + done, from + len) {
+            let side = next.cmp(&(expected - from));
+            let class = self.mismatches.last[0] / 3;
+            match self.edits.code(&mut self.coder, base, (expected, class), side) {
+                Ordering::Less => break,
+                Ordering::Equal => {
+                    self.mismatches.skip_gap((expected - from - range.start) as u64 + 1);
+                    return Ok(Some(expected - from));
+                }
+                Ordering::Greater => done = expected - from + 1,
+            }
+        }
+        let left = (len - done) as u64;
+        // Zero says that the rest is equal; the common case is one symbol.
+        let gap = if next >= len { 0 } else { next.wrapping_sub(done) as u64 + 1 };
+        if left == 0 {
+            return Ok(None);
+        }
+        let gap = self.mismatches.gap(&mut self.coder, gap);
+        if gap > left {
+            return Err(corrupt("a mismatch outside its segment"));
+        }
+        if gap == 0 {
+            return Ok(None);
+        }
+        let place = done + gap as usize - 1;
+        self.edits.learn(base, from + place);
+        Ok(Some(place))
     }
 
     fn next_mismatch(&self, at: usize, len: usize) -> usize {
