@@ -24,14 +24,17 @@ use std::io::Write;
 use std::ops::Range;
 
 use super::bytes::{Reader, put_packed, put_section, put_varint};
-use super::container::expand::{Expansion, Follower, Opener, Placed};
+use super::container::expand::{Expansion, Opener, Placed};
+use super::container::follow::Follower;
+use super::container::form::{Content, Form, Packing, Piece, Texts};
 use super::container::pairing::Pairing;
-use super::container::rebuild::Material;
+use super::container::rebuild::{Material, Recording};
 use super::container::recipe::{Columns, Part, Source, TargetReader, TargetWriter};
 use super::container::scan;
+use super::deflate::ledger::Ledger;
 use super::flat::{self, Alignment, Segment};
 use super::format::VERSION;
-use super::scratch::Spool;
+use super::scratch::{Scratch, Spool};
 use super::tokens::base::Reference;
 use super::tokens::group::{Encoded, GroupDecoder, Job, encode as encode_group};
 use super::tokens::plan::Care;
@@ -40,6 +43,8 @@ use super::{Effort, Error, Pair, Result, Work, corrupt, parallel};
 
 const FLAT: u8 = 0;
 const CONTAINERS: u8 = 1;
+/// Version and shape.
+const HEAD_BYTES: usize = 2;
 
 /// What expanding may take. The decoder's limits must not be below the encoder's.
 #[derive(Clone, Debug)]
@@ -289,48 +294,140 @@ pub fn decode(base: &[u8], payload: &[u8], size: u64, work: &Work<'_>, out: &mut
     }
     match reader.byte()? {
         FLAT => flat::decode(base, reader.rest(), size, work, out).map(drop),
-        CONTAINERS => decode_containers(base, reader, size, work, out),
+        CONTAINERS => finish(Passing::Given(base), payload, size, work, out),
         _ => Err(corrupt("a payload of unknown shape")),
     }
 }
 
-fn decode_containers(
-    base: &[u8],
-    reader: Reader<'_>,
+/// Returns whether a payload is of the shape that a chain goes through without packing.
+pub fn opens_containers(payload: &[u8]) -> bool {
+    payload.starts_with(&[VERSION, CONTAINERS])
+}
+
+/// An object on its way through a chain.
+pub enum Passing<'a> {
+    /// All its bytes, somebody else's.
+    Given(&'a [u8]),
+    /// All its bytes.
+    Packed(Spool),
+    /// What it is made of.
+    Form(Box<Form>),
+}
+
+impl Passing<'_> {
+    /// Returns its bytes, zeros where they are not packed.
+    fn at_hand(&self) -> &[u8] {
+        match self {
+            Self::Given(bytes) => bytes,
+            Self::Packed(spool) => spool.bytes(),
+            Self::Form(form) => form.content.bytes(),
+        }
+    }
+
+    /// Returns its bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` when it has none.
+    pub fn packed(&mut self) -> Result<&[u8]> {
+        if let Self::Form(form) = self {
+            let Form { content, texts } = &mut **form;
+            content.pack_from(0, &Packing::of(texts))?;
+        }
+        Ok(self.at_hand())
+    }
+}
+
+/// Decodes a payload that opens containers against an object on its way, without packing the target.
+///
+/// # Errors
+/// As [`decode`].
+pub fn pass(base: Passing<'_>, payload: &[u8], size: u64, work: &Work<'_>) -> Result<Box<Form>> {
+    let (decoded, base) = Decoded::of(base, payload, size, work)?;
+    let (content, ledgers) = decoded.rebuild(base.at_hand(), |target| target.form(&decoded.parts, work))?;
+    Ok(Box::new(Form { content, texts: Texts { plain: decoded.text, ledgers } }))
+}
+
+/// Decodes a payload that opens containers against an object on its way into `out`.
+///
+/// # Errors
+/// As [`decode`].
+pub fn finish(
+    base: Passing<'_>,
+    payload: &[u8],
     size: u64,
     work: &Work<'_>,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let (limits, scratch) = (&Limits::default(), work.scratch);
-    let parts = parse(reader, limits)?;
-    let plain_max = limits.plain_max_bytes.saturating_add(size);
-    if parts.target_len as u64 != size || parts.plain_len as u64 > plain_max {
-        return Err(corrupt("it is for other sizes"));
+    let (decoded, base) = Decoded::of(base, payload, size, work)?;
+    decoded.rebuild(base.at_hand(), |target| target.write(&decoded.parts, work, out))
+}
+
+/// A delta, decoded up to the target's expanded form.
+struct Decoded<'a> {
+    limits: Limits,
+    parts: Parts<'a>,
+    base_side: Expansion,
+    text: Spool,
+    segments: Vec<Segment>,
+    source: Source,
+}
+
+impl<'a> Decoded<'a> {
+    fn new(base_side: Expansion, parts: Parts<'a>, size: u64, work: &Work<'_>) -> Result<Self> {
+        let limits = Limits::default();
+        let plain_max = limits.plain_max_bytes.saturating_add(size);
+        if parts.target_len as u64 != size || parts.plain_len as u64 > plain_max {
+            return Err(corrupt("it is for other sizes"));
+        }
+        let base_plain = base_side.plain.bytes();
+        if base_plain.len() != parts.base_plain_len {
+            return Err(corrupt("a base that expands to another length"));
+        }
+        let mut text = Spool::new(work.scratch)?;
+        // A length is only a claim: room for more than is likely comes with the bytes.
+        text.reserve(parts.plain_len.min(base_plain.len().saturating_add(parts.target_len)))?;
+        let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut text)?;
+        let recipe = &parts.target_recipe;
+        let source = TargetReader::new(text.bytes(), &recipe.operations, &recipe.numbers).source(0)?;
+        if source.span() != parts.plain_len {
+            return Err(corrupt("a recipe of another length"));
+        }
+        Ok(Self { limits, parts, base_side, text, segments, source })
     }
-    let base_side = Follower::base(scratch, limits, base, &parts.base_recipe)?;
-    let base_plain = base_side.plain.bytes();
-    if base_plain.len() != parts.base_plain_len {
-        return Err(corrupt("a base that expands to another length"));
+
+    /// Decodes against an object on its way; returns what of its bytes is still needed.
+    fn of<'b>(
+        base: Passing<'b>,
+        payload: &'a [u8],
+        size: u64,
+        work: &Work<'_>,
+    ) -> Result<(Self, Passing<'b>)> {
+        let (limits, scratch) = (&Limits::default(), work.scratch);
+        let parts = parse(Reader::new(payload.get(HEAD_BYTES..).unwrap_or(&[])), limits)?;
+        let (base_side, base) = match base {
+            Passing::Form(mut form) => {
+                let side = Follower::form(scratch, limits, &mut form, &parts.base_recipe)?;
+                (side, Passing::Packed(form.content.into_bytes()))
+            }
+            base => (Follower::base(scratch, limits, base.at_hand(), &parts.base_recipe)?, base),
+        };
+        Ok((Self::new(base_side, parts, size, work)?, base))
     }
-    let mut text = Spool::new(scratch)?;
-    // A length is only a claim: room for more than is likely comes with the bytes.
-    text.reserve(parts.plain_len.min(base_plain.len().saturating_add(parts.target_len)))?;
-    let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut text)?;
-    let recipe = &parts.target_recipe;
-    let source = TargetReader::new(text.bytes(), &recipe.operations, &recipe.numbers).source(0)?;
-    if source.span() != parts.plain_len {
-        return Err(corrupt("a recipe of another length"));
+
+    /// Hands what is needed to rebuild the target to `work`; `base` are the base's bytes, the closed ones at
+    /// least.
+    fn rebuild<T>(&self, base: &[u8], work: impl FnOnce(&Rebuilder<'_>) -> Result<T>) -> Result<T> {
+        let base_side = &self.base_side;
+        let leaves = base_side.leaves();
+        let reference = Reference::new(base_side.plain.bytes(), &base_side.ledger, &leaves, &self.segments);
+        let material = Material {
+            plain: self.text.bytes(),
+            closed: base_side.closed.iter().map(|place| base_side.at(place, base)).collect(),
+            limits: &self.limits,
+        };
+        let target_len = self.parts.target_len;
+        work(&Rebuilder { reference: &reference, material, source: &self.source, target_len })
     }
-    let leaves = base_side.leaves();
-    let reference = Reference::new(base_plain, &base_side.ledger, &leaves, &segments);
-    let material = Material {
-        plain: text.bytes(),
-        closed: base_side.closed.iter().map(|place| base_side.at(place, base)).collect(),
-        limits,
-    };
-    let rebuilder =
-        Rebuilder { reference: &reference, material, source: &source, target_len: parts.target_len };
-    rebuilder.write(&parts, work, out)
 }
 
 /// Writes the target.
@@ -348,21 +445,56 @@ struct Unit {
     at: usize,
 }
 
+/// The units of a group, and their coded tokens.
+struct Share<'a> {
+    index: usize,
+    units: &'a [Unit],
+    bytes: &'a [u8],
+}
+
+/// A group's members up to the first that failed, and its streams where they are not packed.
+struct Rebuilt {
+    pieces: Vec<Result<Piece>>,
+    ledger: Option<Ledger>,
+}
+
 impl Rebuilder<'_> {
+    /// Writes the target's bytes.
     fn write(&self, parts: &Parts<'_>, work: &Work<'_>, out: &mut dyn Write) -> Result<()> {
+        self.assemble(parts, work, Place::Bytes(out)).map(drop)
+    }
+
+    /// Puts the target together without packing its streams.
+    fn form(&self, parts: &Parts<'_>, work: &Work<'_>) -> Result<(Content, Vec<Ledger>)> {
+        let mut content = Content::new(work.scratch)?;
+        content.reserve(parts.target_len)?;
+        let ledgers = self.assemble(parts, work, Place::Form(&mut content))?;
+        Ok((content, ledgers))
+    }
+
+    /// Puts the target together; returns the streams that are not packed.
+    fn assemble(&self, parts: &Parts<'_>, work: &Work<'_>, place: Place<'_>) -> Result<Vec<Ledger>> {
         let units = self.units();
-        let groups = assign(&units, &parts.groups)?;
-        let mut sink = Sink { out, left: parts.target_len };
+        let shares = assign(&units, &parts.groups)?;
+        let packs = matches!(place, Place::Bytes(_));
+        let mut sink = Sink { place, left: parts.target_len };
+        let mut ledgers = Vec::new();
         let (mut next_member, mut at) = (0, 0);
-        for batch in groups.chunks(work.threads.max(1)) {
-            let rebuilt = parallel::map(work.threads, batch, |(units, bytes)| self.group(units, bytes));
+        for batch in shares.chunks(work.threads.max(1)) {
+            let rebuilt = parallel::map(work.threads, batch, |share| match packs {
+                true => self.packed(share),
+                false => self.recorded(share, work.scratch),
+            });
             (work.watch)(0)?;
-            for (unit, packed) in batch.iter().flat_map(|(units, _)| *units).zip(flat(rebuilt)) {
-                self.until(&mut next_member, &mut at, unit.member, &mut sink)?;
-                at = self.gap(next_member, at, &mut sink)?;
-                sink.put(&packed?)?;
-                at += self.source.members[next_member].part.span();
-                next_member += 1;
+            for (share, rebuilt) in batch.iter().zip(rebuilt) {
+                ledgers.extend(rebuilt.ledger);
+                for (unit, piece) in share.units.iter().zip(rebuilt.pieces) {
+                    self.until(&mut next_member, &mut at, unit.member, &mut sink)?;
+                    at = self.gap(next_member, at, &mut sink)?;
+                    sink.push(piece?)?;
+                    at += self.source.members[next_member].part.span();
+                    next_member += 1;
+                }
             }
         }
         self.until(&mut next_member, &mut at, self.source.members.len(), &mut sink)?;
@@ -370,7 +502,7 @@ impl Rebuilder<'_> {
         if sink.left > 0 {
             return Err(corrupt("a target that ends early"));
         }
-        Ok(())
+        Ok(ledgers)
     }
 
     fn units(&self) -> Vec<Unit> {
@@ -386,19 +518,40 @@ impl Rebuilder<'_> {
         units
     }
 
-    fn group(&self, units: &[Unit], bytes: &[u8]) -> Vec<Result<Vec<u8>>> {
-        let mut tokens = GroupDecoder::new(self.reference, bytes);
-        let mut rebuilt = Vec::with_capacity(units.len());
+    fn packed(&self, share: &Share<'_>) -> Rebuilt {
+        let mut tokens = GroupDecoder::new(self.reference, share.bytes);
+        let member =
+            |at, part: &Part| self.material.member(&mut tokens, at, part, self.target_len).map(Piece::Bytes);
+        Rebuilt { pieces: self.pieces(share.units, member), ledger: None }
+    }
+
+    fn recorded(&self, share: &Share<'_>, scratch: &dyn Scratch) -> Rebuilt {
+        let ledger = match Ledger::new(scratch) {
+            Ok(ledger) => ledger,
+            Err(error) => return Rebuilt { pieces: vec![Err(error.into())], ledger: None },
+        };
+        let tokens = GroupDecoder::new(self.reference, share.bytes);
+        let material = &self.material;
+        let mut recording = Recording { material, tokens, index: share.index, ledger, scratch };
+        let pieces = self.pieces(share.units, |at, part| recording.member(at, part, self.target_len));
+        Rebuilt { pieces, ledger: Some(recording.ledger) }
+    }
+
+    fn pieces(
+        &self,
+        units: &[Unit],
+        mut member: impl FnMut(usize, &Part) -> Result<Piece>,
+    ) -> Vec<Result<Piece>> {
+        let mut pieces = Vec::with_capacity(units.len());
         for unit in units {
-            let part = &self.source.members[unit.member].part;
-            let packed = self.material.member(&mut tokens, unit.at, part, self.target_len);
-            let failed = packed.is_err();
-            rebuilt.push(packed);
+            let piece = member(unit.at, &self.source.members[unit.member].part);
+            let failed = piece.is_err();
+            pieces.push(piece);
             if failed {
                 break;
             }
         }
-        rebuilt
+        pieces
     }
 
     /// Writes closed members and the bytes before them, up to member `end`.
@@ -422,31 +575,54 @@ impl Rebuilder<'_> {
     }
 }
 
-fn flat(groups: Vec<Vec<Result<Vec<u8>>>>) -> impl Iterator<Item = Result<Vec<u8>>> {
-    groups.into_iter().flatten()
-}
-
 /// Hands the units out to the groups in order.
-fn assign<'u, 'd>(units: &'u [Unit], groups: &[(usize, &'d [u8])]) -> Result<Vec<(&'u [Unit], &'d [u8])>> {
+fn assign<'a>(units: &'a [Unit], groups: &[(usize, &'a [u8])]) -> Result<Vec<Share<'a>>> {
     let mut rest = units;
-    let mut assigned = Vec::with_capacity(groups.len());
-    for &(count, bytes) in groups {
-        let (now, later) = rest.split_at_checked(count).ok_or(corrupt("a group without units"))?;
-        assigned.push((now, bytes));
+    let mut shares = Vec::with_capacity(groups.len());
+    for (index, &(count, bytes)) in groups.iter().enumerate() {
+        let (units, later) = rest.split_at_checked(count).ok_or(corrupt("a group without units"))?;
+        shares.push(Share { index, units, bytes });
         rest = later;
     }
-    if rest.is_empty() { Ok(assigned) } else { Err(corrupt("units without a group")) }
+    if rest.is_empty() { Ok(shares) } else { Err(corrupt("units without a group")) }
 }
 
-/// A writer that accepts no more than was declared.
+/// Where a target goes.
+enum Place<'a> {
+    Bytes(&'a mut dyn Write),
+    Form(&'a mut Content),
+}
+
+/// A place that accepts no more than was declared.
 struct Sink<'a> {
-    out: &'a mut dyn Write,
+    place: Place<'a>,
     left: usize,
 }
 
 impl Sink<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.left = self.left.checked_sub(bytes.len()).ok_or(corrupt("a target that is too long"))?;
-        self.out.write_all(bytes).map_err(Error::Io)
+        self.take(bytes.len())?;
+        match &mut self.place {
+            Place::Bytes(out) => out.write_all(bytes),
+            Place::Form(content) => content.add(bytes),
+        }
+        .map_err(Error::Io)
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<()> {
+        match (&mut self.place, piece) {
+            (_, Piece::Bytes(bytes)) => self.put(&bytes),
+            (Place::Bytes(_), Piece::Known(..)) => Err(corrupt("a stream that is not packed")),
+            (Place::Form(_), Piece::Known(len, _)) if len > self.left => self.take(len),
+            (Place::Form(content), Piece::Known(len, known)) => {
+                content.push(Piece::Known(len, known))?;
+                self.take(len)
+            }
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Result<()> {
+        self.left = self.left.checked_sub(len).ok_or(corrupt("a target that is too long"))?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes to bytes: packing a whole object, or its difference from a base, and back.
 //!
-//! This is the seam of the delta engine: `encode_whole`, `encode_delta` and `decode` are all that the rest of
-//! the program knows of it. A payload says nothing of its codec; the copy's name does.
+//! This is the seam of the delta engine: `encode_whole`, `encode_delta`, `decode` and `decode_chain` are all that
+//! the rest of the program knows of it. A payload says nothing of its codec; the copy's name does.
 //!
 //!     delta      d1 payloads: containers opened, the rest of the pipeline below
 //!     container  where deflate streams are; deflate: their tokens; tokens: those predicted
@@ -26,12 +26,15 @@ pub mod header;
 mod parallel;
 mod scratch;
 mod seal;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod zstandard;
 
 pub use header::Header;
 pub use scratch::{Buffer, Memory, Scratch};
 
+use delta::Passing;
 use scratch::Spool;
 
 /// How much time a smaller result is worth.
@@ -202,5 +205,73 @@ pub fn decode(
             delta::decode(base, seal::open(gathered.bytes())?, size, work, sink)
         }
         codec => Err(Error::Unknown { codec }),
+    }
+}
+
+/// One delta of a chain, or the whole copy at its end.
+#[derive(Clone, Copy)]
+pub struct Link<'a> {
+    /// What the payload was made by.
+    pub codec: CodecName,
+    /// The whole payload.
+    pub payload: &'a [u8],
+    /// The size of the object.
+    pub size: u64,
+}
+
+/// Unpacks the last object of a chain into `sink`: `links` are decoded one against the other, the first against
+/// `base`.
+///
+/// The outcome is that of decoding link by link, but what lies between is not packed where the next link looks
+/// inside it anyway. As with [`decode`], only the caller can prove the result; nothing is known of the objects
+/// between. Memory beyond the scratch is that of one link.
+///
+/// # Errors
+/// As [`decode`]; `Corrupt` for a chain without links.
+pub fn decode_chain(
+    base: Option<&[u8]>,
+    links: &[Link<'_>],
+    work: &Work<'_>,
+    sink: &mut dyn Write,
+) -> Result<()> {
+    let links = links.iter().map(Link::unsealed).collect::<Result<Vec<_>>>()?;
+    let Some((last, between)) = links.split_last() else { return Err(corrupt("a chain without links")) };
+    let silent = |_| (work.watch)(0);
+    let quietly = Work { watch: &silent, ..*work };
+    let mut object = Passing::Given(base.unwrap_or_default());
+    for (link, next) in between.iter().zip(&links[1..]) {
+        object = link.pass(object, next.opens_containers(), &quietly)?;
+    }
+    last.finish(object, work, sink)
+}
+
+impl Link<'_> {
+    fn unsealed(&self) -> Result<Self> {
+        let is_sealed = self.codec == CodecName::DELTA;
+        Ok(Self { payload: if is_sealed { seal::open(self.payload)? } else { self.payload }, ..*self })
+    }
+
+    fn opens_containers(&self) -> bool {
+        self.codec == CodecName::DELTA && delta::opens_containers(self.payload)
+    }
+
+    /// Decodes it against `base`, packed unless the next link looks inside.
+    fn pass(&self, base: Passing<'_>, looks_inside: bool, work: &Work<'_>) -> Result<Passing<'static>> {
+        if looks_inside && self.opens_containers() {
+            return Ok(Passing::Form(delta::pass(base, self.payload, self.size, work)?));
+        }
+        let mut spool = Spool::new(work.scratch)?;
+        self.finish(base, work, &mut spool)?;
+        Ok(Passing::Packed(spool))
+    }
+
+    fn finish(&self, mut base: Passing<'_>, work: &Work<'_>, sink: &mut dyn Write) -> Result<()> {
+        if self.opens_containers() {
+            return delta::finish(base, self.payload, self.size, work, sink);
+        }
+        if self.codec == CodecName::DELTA {
+            return delta::decode(base.packed()?, self.payload, self.size, work, sink);
+        }
+        decode(self.codec, Some(base.packed()?), &mut &*self.payload, self.size, work, sink)
     }
 }

@@ -43,6 +43,26 @@ impl From<Error> for Failure {
 
 type Attempt<T> = std::result::Result<T, Failure>;
 
+/// A copy of a chain, fetched.
+struct Step {
+    name: CopyName,
+    payload: Bytes,
+    /// The size of its object.
+    size: u64,
+}
+
+impl Step {
+    /// Returns the object of a copy that no codec made.
+    fn raw(&self) -> Attempt<&[u8]> {
+        let (found, size) = (self.payload.len() as u64, self.size);
+        if found != size {
+            let key = Key::copy(&self.name);
+            return Err(Failure::Copy(format!("{key} has {found} bytes, not {size}")));
+        }
+        Ok(&self.payload)
+    }
+}
+
 /// How a copy is taken apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Care {
@@ -272,10 +292,11 @@ impl Transfer {
         if header.chain.links.is_empty() {
             return self.decode(name, None, &mut &payload[..], size, meter, sink);
         }
-        let base = match care {
-            Care::Swift => self.base_swiftly(&header.chain)?,
-            Care::Thorough | Care::Remote => self.base_thoroughly(&header.chain, care, depth)?,
-        };
+        if care == Care::Swift {
+            let last = Step { name: *name, payload, size };
+            return self.decode_chain(&header.chain, last, meter, sink);
+        }
+        let base = self.base_thoroughly(&header.chain, care, depth)?;
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
     }
 
@@ -357,18 +378,33 @@ impl Transfer {
         spill.finish().map_err(|source| Failure::Fatal(Error::disk("write a temporary file", source)))
     }
 
-    /// Rebuilds the base of a delta by its chain record: everything that is not at hand is fetched at once.
-    fn base_swiftly(&self, chain: &Chain) -> Attempt<Bytes> {
-        let (end, mut base) = self.nearest_at_hand(chain)?;
-        let names: Vec<_> = (0..end).filter_map(|index| chain.name(index)).collect();
-        let payloads = self.fetch_payloads(&names)?;
-        for (index, payload) in payloads.iter().enumerate().rev() {
-            let (name, size) = (&names[index], chain.links[index].object_size);
-            let mut spill = Spill::new(&self.workspace);
-            self.decode(name, base.as_deref(), &mut &payload[..], size, &Meter::silent(), &mut spill)?;
-            base = Some(spill.finish().map_err(|source| Error::disk("write a temporary file", source))?);
+    /// Rebuilds the object of a delta by its chain record: everything that is not at hand is fetched at once.
+    fn decode_chain(&self, chain: &Chain, last: Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<()> {
+        let (end, at_hand) = self.nearest_at_hand(chain)?;
+        let mut steps = self.fetch_steps(chain, end)?;
+        let (key, size) = (Key::copy(&last.name), last.size);
+        steps.push(last);
+        let mut base = at_hand.as_deref();
+        let mut links = Vec::with_capacity(steps.len());
+        for step in &steps {
+            match step.name.codec() {
+                Some(codec) => links.push(codec::Link { codec, payload: &step.payload, size: step.size }),
+                None => base = Some(step.raw()?),
+            }
         }
-        base.ok_or_else(|| Failure::Copy("a delta without a chain".into()))
+        meter.stage(100, size);
+        let watch = |done| self.step(meter, done);
+        let permit = self.budget.wait(size, &self.cancel)?;
+        match codec::decode_chain(base, &links, &self.work(&permit, &watch), sink) {
+            Ok(()) => Ok(()),
+            Err(codec::Error::Unknown { codec }) => {
+                let unknown = steps.iter().find(|step| step.name.codec() == Some(codec));
+                Err(Failure::Unknown(unknown.map_or(key, |step| Key::copy(&step.name)), codec))
+            }
+            Err(codec::Error::Io(error)) => Err(self.sort(&key, false, error)),
+            // It may lie further down the chain; the thorough way tells.
+            Err(codec::Error::Corrupt { reason }) => Err(Failure::Copy(format!("{key}: {reason}"))),
+        }
     }
 
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
@@ -380,6 +416,20 @@ impl Transfer {
             }
         }
         Ok((chain.depth(), None))
+    }
+
+    /// Fetches the copies of a chain's first `end` links, the lowest first.
+    fn fetch_steps(&self, chain: &Chain, end: usize) -> Attempt<Vec<Step>> {
+        let names: Vec<_> = (0..end).filter_map(|index| chain.name(index)).collect();
+        if names.len() != end || chain.links.is_empty() {
+            return Err(Failure::Copy("a chain record with a gap".into()));
+        }
+        let payloads = self.fetch_payloads(&names)?;
+        let sizes = chain.links.iter().map(|link| link.object_size);
+        let steps = names.into_iter().zip(payloads).zip(sizes);
+        let mut steps: Vec<_> = steps.map(|((name, payload), size)| Step { name, payload, size }).collect();
+        steps.reverse();
+        Ok(steps)
     }
 
     fn fetch_payloads(&self, names: &[CopyName]) -> Attempt<Vec<Bytes>> {

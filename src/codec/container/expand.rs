@@ -12,20 +12,19 @@ use std::io;
 use std::ops::Range;
 
 use super::png;
-use super::recipe::{BasePart, BaseReader, BaseWriter, Columns, DEPTH_MAX, Member, Part, Source};
+use super::recipe::{BasePart, BaseWriter, Columns, DEPTH_MAX, Member, Part, Source};
 use super::scan::{self, Kind};
 use crate::codec::deflate::inflate::Splitter;
 use crate::codec::deflate::ledger::{Ledger, Stream};
 use crate::codec::delta::Limits;
 use crate::codec::scratch::{Scratch, Spool};
-use crate::codec::{Result, corrupt};
 
 /// Bytes of the file, or of something that was inside it.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Which owned content; `None` is the file.
-    owner: Option<usize>,
-    range: Range<usize>,
+    pub(super) owner: Option<usize>,
+    pub(super) range: Range<usize>,
 }
 
 /// A stream of the target, in coding order: what is inside it comes first.
@@ -50,15 +49,15 @@ pub struct Expansion {
     /// Members left out, by number; of the base only.
     pub closed: Vec<Place>,
     /// Contents of members that have members themselves.
-    owned: Vec<Option<Spool>>,
+    pub(super) owned: Vec<Option<Spool>>,
     /// Where each unit starts in the file.
     pub units: Vec<usize>,
     /// Plain bytes that may still be added.
-    left: u64,
+    pub(super) left: u64,
 }
 
 impl Expansion {
-    fn new(scratch: &dyn Scratch, limits: &Limits) -> io::Result<Self> {
+    pub(super) fn new(scratch: &dyn Scratch, limits: &Limits) -> io::Result<Self> {
         Ok(Self {
             plain: Spool::new(scratch)?,
             ledger: Ledger::new(scratch)?,
@@ -101,19 +100,19 @@ impl Expansion {
         self.ledger.streams.iter().collect()
     }
 
-    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.plain.extend(bytes)
     }
 
     /// Takes what was just inflated out of the expanded form.
-    fn take_from(&mut self, start: usize, scratch: &dyn Scratch) -> io::Result<Spool> {
+    pub(super) fn take_from(&mut self, start: usize, scratch: &dyn Scratch) -> io::Result<Spool> {
         let mut content = Spool::new(scratch)?;
         content.extend(&self.plain.bytes()[start..])?;
         self.plain.truncate(start);
         Ok(content)
     }
 
-    fn reserve_owner(&mut self) -> usize {
+    pub(super) fn reserve_owner(&mut self) -> usize {
         self.owned.push(None);
         self.owned.len() - 1
     }
@@ -142,10 +141,10 @@ pub struct Opener<'a> {
 
 /// Where the opener is: in which bytes, whose, how deep.
 #[derive(Clone, Copy)]
-struct Inside<'b> {
-    bytes: &'b [u8],
-    owner: Option<usize>,
-    depth: usize,
+pub(super) struct Inside<'b> {
+    pub(super) bytes: &'b [u8],
+    pub(super) owner: Option<usize>,
+    pub(super) depth: usize,
 }
 
 impl<'a> Opener<'a> {
@@ -352,97 +351,5 @@ impl<'a> Opener<'a> {
             let unit = self.expansion.units.len();
             self.expansion.streams.push(Placed { stream, content, packed, unit });
         }
-    }
-}
-
-/// Expands the base by its recipe.
-pub struct Follower<'a> {
-    scratch: &'a dyn Scratch,
-    limits: &'a Limits,
-    splitter: Splitter,
-    expansion: Expansion,
-    reader: BaseReader<'a>,
-}
-
-impl<'a> Follower<'a> {
-    /// Expands `file` as the encoder did.
-    ///
-    /// # Errors
-    /// `Corrupt` when the recipe does not fit the file, `TooLarge` when a limit is too small.
-    pub fn base(
-        scratch: &'a dyn Scratch,
-        limits: &'a Limits,
-        file: &[u8],
-        recipe: &'a Columns,
-    ) -> Result<Expansion> {
-        let mut follower = Self {
-            scratch,
-            limits,
-            splitter: Splitter::default(),
-            expansion: Expansion::new(scratch, limits)?,
-            reader: BaseReader::new(&recipe.operations, &recipe.numbers),
-        };
-        follower.source(Inside { bytes: file, owner: None, depth: 0 })?;
-        Ok(follower.expansion)
-    }
-
-    fn source(&mut self, inside: Inside) -> Result<()> {
-        if inside.depth > DEPTH_MAX {
-            return Err(corrupt("streams inside streams"));
-        }
-        let mut at = 0;
-        while let Some((gap, part)) = self.reader.member(inside.bytes, at)? {
-            let start = at + gap;
-            self.expansion.add(&inside.bytes[at..start])?;
-            at = self.member(inside, start, part)?;
-        }
-        self.expansion.add(&inside.bytes[at..])?;
-        Ok(())
-    }
-
-    /// Expands a member and returns where it ends.
-    fn member(&mut self, inside: Inside, start: usize, part: BasePart) -> Result<usize> {
-        let here = &inside.bytes[start..];
-        match part {
-            BasePart::Closed(len) => {
-                let end = start.checked_add(len).filter(|&end| end <= inside.bytes.len());
-                let end = end.ok_or(corrupt("a closed member beyond the base"))?;
-                self.expansion.closed.push(Place { owner: inside.owner, range: start..end });
-                Ok(end)
-            }
-            BasePart::Leaf => Ok(start + self.split(here)?.packed),
-            BasePart::Nested => {
-                let (text_start, mark) = (self.expansion.plain.len(), self.expansion.ledger.mark());
-                let stream = self.split(here)?;
-                self.expansion.ledger.rewind(mark);
-                let content = self.expansion.take_from(text_start, self.scratch)?;
-                self.content(inside, content)?;
-                Ok(start + stream.packed)
-            }
-            BasePart::Chunked => {
-                let chunks = png::chunks(here).ok_or(corrupt("a base without chunks"))?;
-                let data = png::unframe(here, &chunks.0).ok_or(corrupt("a base without chunks"))?;
-                let mut content = Spool::new(self.scratch)?;
-                content.extend(&data)?;
-                self.content(inside, content)?;
-                Ok(start + chunks.1)
-            }
-        }
-    }
-
-    fn content(&mut self, inside: Inside, content: Spool) -> Result<()> {
-        let owner = self.expansion.reserve_owner();
-        self.source(Inside { bytes: content.bytes(), owner: Some(owner), depth: inside.depth + 1 })?;
-        self.expansion.owned[owner] = Some(content);
-        Ok(())
-    }
-
-    fn split(&mut self, packed: &[u8]) -> Result<Stream> {
-        let Expansion { plain, ledger, left, .. } = &mut self.expansion;
-        let max = self.limits.stream_max_bytes(packed.len()).min(*left);
-        let stream = self.splitter.split(packed, max, plain, ledger)?;
-        let stream = stream.ok_or(corrupt("a base without the stream, or one beyond the limits"))?;
-        *left -= stream.len as u64;
-        Ok(stream)
     }
 }

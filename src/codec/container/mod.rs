@@ -4,6 +4,8 @@
 //! sides expand ([`expand`]) and rebuild ([`rebuild`]) by the recipe alone.
 
 pub mod expand;
+pub mod follow;
+pub mod form;
 pub mod gzip;
 pub mod loose;
 pub mod pairing;

@@ -36,6 +36,14 @@ pub fn chunks(bytes: &[u8]) -> Option<(Vec<u32>, usize)> {
     (!sizes.is_empty()).then_some((sizes, at))
 }
 
+/// Bytes of a chunk up to where its name ends.
+pub const NAMED_BYTES: usize = 8;
+
+/// Says whether something that calls itself a chunk of image data is at the front of `bytes`.
+pub fn is_image_data(bytes: &[u8]) -> bool {
+    bytes.get(4..NAMED_BYTES) == Some(IMAGE_DATA)
+}
+
 fn chunk(bytes: &[u8]) -> Option<u32> {
     let size = be32(bytes, 0)?;
     let body = bytes.get(4..(size as usize).checked_add(8)?)?;
@@ -52,6 +60,12 @@ pub fn unframe(bytes: &[u8], sizes: &[u32]) -> Option<Vec<u8>> {
         at += size as usize + CHUNK_BYTES;
     }
     Some(data)
+}
+
+/// Returns how long `len` bytes are when they are cut into chunks of these sizes.
+pub fn framed_len(len: usize, sizes: &[u32]) -> Option<usize> {
+    let data: usize = sizes.iter().map(|&size| size as usize).sum();
+    (data == len).then_some(len + sizes.len() * CHUNK_BYTES)
 }
 
 /// Cuts `data` into chunks of these sizes.

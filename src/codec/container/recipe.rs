@@ -5,7 +5,7 @@
 //! members takes a few dozen bytes.
 
 use super::gzip::TRAILER_BYTES;
-use super::rules::{Preface, described_len, preface, trailed_len};
+use super::rules::{Preface, described_len, is_settled, preface, trailed_len};
 use crate::codec::bytes::{Reader, put_varint};
 use crate::codec::{Result, corrupt};
 
@@ -352,6 +352,7 @@ fn closed_len(said: Option<Preface>, member: &[u8]) -> Option<usize> {
 }
 
 /// Reads the base's recipe, member by member while it is expanded.
+#[derive(Clone)]
 pub struct BaseReader<'a> {
     operations: Reader<'a>,
     numbers: Reader<'a>,
@@ -362,6 +363,13 @@ impl<'a> BaseReader<'a> {
     /// Starts at the base's first member.
     pub fn new(operations: &'a [u8], numbers: &'a [u8]) -> Self {
         Self { operations: Reader::new(operations), numbers: Reader::new(numbers), members: 0 }
+    }
+
+    /// Says whether the next member's gap is the same whatever follows `bytes`, of which less may be known
+    /// than there is.
+    pub fn is_settled(&self, bytes: &[u8], at: usize) -> bool {
+        let known = self.operations.clone().byte().is_ok_and(|operation| operation & GAP_KNOWN != 0);
+        !known || bytes.get(at..).is_some_and(is_settled)
     }
 
     /// Reads the next member of the source `bytes`, the one before having ended at `at`; `None` at

@@ -49,6 +49,21 @@ pub fn preface(bytes: &[u8]) -> Option<Preface> {
     stream_header(bytes)
 }
 
+/// Says whether [`preface`] says the same of `bytes` whatever follows them.
+pub fn is_settled(bytes: &[u8]) -> bool {
+    match preface(bytes) {
+        // A local header: everything in front of the member was there to be read.
+        Some(Preface { packed: Some(_), .. }) => true,
+        // And as much of the member as tells that it is not a short one.
+        Some(Preface { gap, described: true, .. }) => {
+            bytes.len() >= gap + MEMBER_BYTES_MIN + DESCRIPTOR_BYTES
+        }
+        // The header of a stream, which starts like no header of a ZIP that is cut off here.
+        Some(_) => true,
+        None => false,
+    }
+}
+
 fn stream_header(bytes: &[u8]) -> Option<Preface> {
     if let Some(gap) = gzip::header_len(bytes) {
         return Some(Preface { gap, ..Preface::default() });

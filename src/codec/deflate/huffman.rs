@@ -172,7 +172,8 @@ fn fill(table: &mut [Entry], code: usize, bits: u32, entry: Entry) {
     }
 }
 
-fn oversubscribed(lengths: &[u8]) -> bool {
+/// Says whether the lengths claim more codes than there are.
+pub fn oversubscribed(lengths: &[u8]) -> bool {
     let used: u32 = lengths.iter().filter(|&&bits| bits > 0).map(|&bits| 1 << (15 - bits)).sum();
     used > 1 << 15
 }

@@ -188,6 +188,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes over a stream of another ledger; its text starts at `start` here.
+    pub fn take(&mut self, other: &Self, stream: &Stream, start: usize) -> io::Result<()> {
+        let (first_match, first_block) = (self.match_count(), self.blocks.len());
+        self.matches.extend(&other.matches.bytes()[stream.matches.start * 8..stream.matches.end * 8])?;
+        for block in &other.blocks[stream.blocks.clone()] {
+            let header = Header { at: self.headers.len(), bits: block.header.bits };
+            self.headers.extend_from_slice(other.header(block.header));
+            self.blocks.push(Block { header, ..block.clone() });
+        }
+        let (matches, blocks) = (first_match..self.match_count(), first_block..self.blocks.len());
+        self.streams.push(Stream { start, matches, blocks, ..stream.clone() });
+        Ok(())
+    }
+
     /// Returns a block header's bytes.
     pub fn header(&self, header: Header) -> &[u8] {
         &self.headers[header.at..header.at + header.bits.div_ceil(8)]

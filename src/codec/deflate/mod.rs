@@ -9,5 +9,6 @@ pub mod emit;
 pub mod huffman;
 pub mod inflate;
 pub mod ledger;
+pub mod record;
 pub mod symbols;
 pub mod trees;

@@ -7,7 +7,9 @@ use super::coder::{Coder, Decoder, Encoder};
 use super::plan::{Care, Planner, RunCounter};
 use super::stream::{StreamCoder, Text, Truth};
 use crate::codec::Result;
+use crate::codec::deflate::bits::BitWriter;
 use crate::codec::deflate::ledger::{Ledger, Stream};
+use crate::codec::deflate::record::{Recorded, Recorder};
 
 /// A stream to be encoded.
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ pub fn encode(reference: &Reference, jobs: &[Job], care: Care) -> Encoded {
     let mut refused = Vec::new();
     for (index, (job, truth)) in jobs.iter().zip(truths).enumerate() {
         let before = coder.coder.position();
-        let coded = coder.stream(job.text, usize::MAX, Some(truth));
+        let coded = coder.stream(job.text, usize::MAX, Some(truth), BitWriter::default());
         let cost = coder.coder.position() - before;
         if coded.is_err() || cost > job.packed.len() + COST_SLACK {
             refused.push(index);
@@ -89,6 +91,16 @@ impl<'r> GroupDecoder<'r> {
     /// # Errors
     /// `Corrupt` when the group's bytes are not a stream of this text of at most `packed_max` bytes.
     pub fn stream(&mut self, text: Text, packed_max: usize) -> Result<Vec<u8>> {
-        self.coder.stream(text, packed_max, None)
+        let size = (text.plain.len() / 3).min(packed_max);
+        self.coder.stream(text, packed_max, None, BitWriter::with_capacity(size))
+    }
+
+    /// Appends the stream whose plain text is `text` to `ledger` instead of packing it.
+    ///
+    /// # Errors
+    /// As [`Self::stream`]; `Io` from the scratch memory.
+    pub fn record(&mut self, text: Text, packed_max: usize, ledger: &mut Ledger) -> Result<Recorded> {
+        let recorder = Recorder::new(ledger, text.origin.unwrap_or(0));
+        self.coder.stream(text, packed_max, None, recorder)
     }
 }

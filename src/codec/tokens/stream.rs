@@ -11,9 +11,7 @@ use super::coder::{Coder, tree};
 use super::finder::{Finder, Preset, Token};
 use super::header;
 use super::model::{Model, length_class, trust_class};
-use crate::codec::deflate::bits::{BitReader, BitWriter};
-use crate::codec::deflate::emit::Codebook;
-use crate::codec::deflate::huffman::CodeLengths;
+use crate::codec::deflate::emit::{Coded, Output, Stored};
 use crate::codec::deflate::ledger::{Block, BlockKind, Ledger, Match, Matches, Stream};
 use crate::codec::deflate::symbols::{
     DISTANCE_BASE, DISTANCE_EXTRA, DISTANCE_MAX, LENGTH_MAX, LENGTH_MIN, LENGTH_SYMBOL, distance_symbol,
@@ -215,11 +213,18 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         }
     }
 
-    /// Codes one stream and returns its packed bytes, which are empty when encoding.
+    /// Codes one stream; when decoding, its blocks go to `out`.
     ///
     /// # Errors
-    /// `Corrupt` when what is told is no stream of this text, or one of more than `packed_max` bytes.
-    pub fn stream(&mut self, text: Text, packed_max: usize, truth: Option<Truth>) -> Result<Vec<u8>> {
+    /// `Corrupt` when what is told is no stream of this text, or one of more than `packed_max` bytes; what
+    /// `out` says.
+    pub fn stream<O: Output>(
+        &mut self,
+        text: Text,
+        packed_max: usize,
+        truth: Option<Truth>,
+        mut out: O,
+    ) -> Result<O::Done> {
         let plain = text.plain;
         self.code_plan(plain.len(), truth);
         let mut cursor = Cursor::new(self.reference, text.origin);
@@ -227,8 +232,6 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
             Some(truth) => TrueTokens::new(truth.ledger, truth.stream),
             None => TrueTokens::none(),
         };
-        let estimate = if C::ENCODES { 0 } else { plain.len() / 3 };
-        let mut out = BitWriter::with_capacity(estimate.min(packed_max));
         let mut blocks = truth.map_or(&[][..], |t| &t.ledger.blocks[t.stream.blocks.clone()]).iter();
         let mut open = Open::new();
         let mut limits = BlockLimits::new(plain.len());
@@ -249,7 +252,10 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         if open.at != plain.len() {
             return Err(corrupt("a stream that ends early"));
         }
-        self.finish(plain.len(), out, truth)
+        let known = truth.map_or(0, |truth| truth.stream.padding);
+        let padding = self.model.blocks.tail(&mut self.coder, known);
+        self.finder.finish(plain.len());
+        Ok(out.finish(padding))
     }
 
     fn code_plan(&mut self, len: usize, truth: Option<Truth>) {
@@ -263,24 +269,15 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         self.trust.limit(self.plan);
     }
 
-    fn finish(&mut self, len: usize, mut out: BitWriter, truth: Option<Truth>) -> Result<Vec<u8>> {
-        let known = truth.map_or(0, |truth| truth.stream.padding);
-        let padding = self.model.blocks.tail(&mut self.coder, known);
-        self.finder.finish(len);
-        let count = out.padding();
-        out.put(u64::from(padding) & ((1 << count) - 1), count);
-        Ok(out.finish().0)
-    }
-
     /// Codes one block; returns whether it is the last, and its kind.
     #[allow(clippy::too_many_arguments)]
-    fn block(
+    fn block<O: Output>(
         &mut self,
         plain: &[u8],
         cursor: &mut Cursor,
         tokens: &mut TrueTokens,
         open: &mut Open,
-        out: &mut BitWriter,
+        out: &mut O,
         known: Option<&Block>,
         truth: Option<Truth>,
     ) -> Result<(bool, BlockKind)> {
@@ -298,7 +295,7 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         let at_end = open.at == plain.len();
         let last = known.is_some_and(|block| block.last);
         let last = self.model.blocks.last(&mut self.coder, true, at_end, last);
-        let bits = match kind {
+        let header = match kind {
             BlockKind::Dynamic => {
                 let known = known.zip(truth).map(|(block, truth)| HeaderBits {
                     bytes: truth.ledger.header(block.header).to_vec(),
@@ -313,17 +310,17 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
             _ => HeaderBits::default(),
         };
         if !C::ENCODES {
-            out.put(u64::from(last) | (kind as u64) << 1, 3);
-            write_block(plain, open, &bits, out)?;
+            let coded = Coded { kind, last, span: open.start..open.at, matches: &open.matches, header };
+            out.coded(plain, coded, &open.histogram)?;
         }
         Ok((last, kind))
     }
 
-    fn stored(
+    fn stored<O: Output>(
         &mut self,
         plain: &[u8],
         open: &mut Open,
-        out: &mut BitWriter,
+        out: &mut O,
         known: Option<&Block>,
     ) -> Result<bool> {
         let contexts = &mut self.model.blocks;
@@ -337,11 +334,7 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         let last = known.is_some_and(|block| block.last);
         let last = contexts.last(&mut self.coder, false, at_end, last);
         if !C::ENCODES {
-            out.put(u64::from(last), 3);
-            let gap = out.padding();
-            out.put(u64::from(padding) & ((1 << gap) - 1), gap);
-            out.put(u64::from(count) | u64::from(count ^ 0xffff) << 16, 32);
-            out.put_bytes(bytes);
+            out.stored(plain, Stored { last, padding, span: open.start..open.at })?;
         }
         Ok(last)
     }
@@ -718,17 +711,6 @@ impl Open {
         }
         self.at = position + length;
     }
-}
-
-fn write_block(plain: &[u8], open: &Open, header: &HeaderBits, out: &mut BitWriter) -> Result<()> {
-    out.put_slice(&header.bytes, header.bits);
-    let lengths = match header.bits {
-        0 => CodeLengths::fixed(),
-        _ => CodeLengths::read(&mut BitReader::at(&header.bytes, 0))
-            .ok_or(corrupt("an invalid block header"))?,
-    };
-    Codebook::new(&lengths).write(plain, open.start, open.at, &open.matches, out);
-    Ok(())
 }
 
 /// Keeps a hostile stream from consisting of nothing but expensive blocks.
