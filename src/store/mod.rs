@@ -92,6 +92,16 @@ pub trait ReadStore: Send + Sync {
     /// carries a store error; a file shorter than it was announced is one.
     fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>>;
 
+    /// Returns a reader of a whole file that a listing or a header said to have `size` bytes; a store may fetch
+    /// large ones in several pieces at once. The size is only a hint: what is there is what is read.
+    ///
+    /// # Errors
+    /// Those of `get`.
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        let _ = size;
+        self.get(key, None)
+    }
+
     /// Shows every file whose key begins with `prefix`, in the order of their keys.
     ///
     /// One request per 1,000 keys. Not a snapshot: what comes and goes meanwhile may show or not.

@@ -8,8 +8,8 @@
 //! stored file was lost, the repeated request then fails with 412, and the file is looked at, not believed lost.
 
 use std::io::{self, Read};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -27,17 +27,22 @@ use aws_smithy_http_client::tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
-use crate::model::limits::{BUFFER_BYTES, SINGLE_PUT_MAX_BYTES};
+use crate::model::limits::{
+    BUFFER_BYTES, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
+};
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
 mod body;
+mod download;
 mod fault;
 mod parts;
 mod retry;
 
+use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
 
 /// Patience with a service. Each is a setting, so that tests of faults take milliseconds.
@@ -76,6 +81,8 @@ pub struct S3Store {
     service: OnceLock<Service>,
     /// Cleared when the service says that it does not know conditional writes.
     conditional: AtomicBool,
+    /// One permit for each piece of a download that may be fetched ahead.
+    pieces: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -88,7 +95,14 @@ struct Service {
 impl S3Store {
     /// Names a store; nothing is contacted and no credentials are looked for.
     pub fn new(location: S3Location, options: S3Options, cancel: Cancel) -> Self {
-        Self { location, options, cancel, service: OnceLock::new(), conditional: AtomicBool::new(true) }
+        Self {
+            location,
+            options,
+            cancel,
+            service: OnceLock::new(),
+            conditional: AtomicBool::new(true),
+            pieces: Arc::new(Semaphore::new(PIECES_AHEAD_MAX)),
+        }
     }
 
     fn service(&self) -> Result<&Service> {
@@ -242,34 +256,18 @@ impl S3Store {
         if body.source.size() > BUFFER_BYTES as u64 {
             return Ok(true);
         }
-        let stored = self.open(key, None).await?.body.collect().await;
-        let stored = stored.map_err(|error| Error::Unavailable {
-            verb: Verb::Get,
-            key: key.to_string(),
-            reason: error.to_string(),
-        })?;
-        Ok(Oid::of(&stored.into_bytes()) == body.digest)
+        let (stored, _) = Stream::open(self.wanted(key)?, Part::first(None)).await?;
+        Ok(Oid::of(&stored.collect_small(key).await?) == body.digest)
     }
 
-    async fn open(&self, key: &Key, range: Option<&Resume>) -> Result<Opened> {
-        let service = self.service.get().ok_or_else(no_service)?;
-        let sent = service
-            .client
-            .get_object()
-            .bucket(&self.location.bucket)
-            .key(self.location.full_key(key.as_str()))
-            .set_range(range.map(|range| range.header()))
-            .set_if_match(range.and_then(|range| range.etag.clone()))
-            .send()
-            .await;
-        let answer = sent.map_err(|error| {
-            Fault::from(error).into_error(Verb::Get, key.as_str(), Some((key, Oid::of(b""))))
-        })?;
-        Ok(Opened {
-            etag: answer.e_tag().map(str::to_owned),
-            length: answer.content_length(),
-            body: answer.body,
-        })
+    fn wanted(&self, key: &Key) -> Result<Wanted> {
+        let client = self.service()?.client.clone();
+        let (location, options) = (self.location.clone(), self.options.clone());
+        Ok(Wanted { key: key.clone(), client, location, options })
+    }
+
+    fn reader(&self, front: Stream) -> Result<Download> {
+        Ok(Download::new(front, self.service()?.runtime.handle().clone(), self.cancel.clone()))
     }
 
     async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
@@ -310,55 +308,29 @@ struct Page {
     next: Option<String>,
 }
 
-struct Opened {
-    etag: Option<String>,
-    length: Option<i64>,
-    body: ByteStream,
-}
-
-/// Where a download goes on, and of which file.
-#[derive(Debug, Clone, Default)]
-struct Resume {
-    start: u64,
-    end: Option<u64>,
-    etag: Option<String>,
-}
-
-impl Resume {
-    fn header(&self) -> String {
-        match self.end {
-            Some(end) => format!("bytes={}-{}", self.start, end.saturating_sub(1)),
-            None => format!("bytes={}-", self.start),
-        }
-    }
-}
-
 impl ReadStore for S3Store {
     fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>> {
-        let resume = Resume { start: 0, end: limit, etag: None };
-        let range = limit.map(|_| &resume);
-        let opened = match self.run(self.open(key, range)) {
+        let opened = match self.run(Stream::open(self.wanted(key)?, Part::first(limit))) {
             // The first bytes of an empty file are a range that cannot be satisfied.
-            Err(Error::Unavailable { reason, .. }) if limit.is_some() && reason.starts_with(fault::RANGE) => {
-                return Ok(Box::new(io::empty()));
-            }
+            Err(error) if limit.is_some() && is_out_of_range(&error) => return Ok(Box::new(io::empty())),
             opened => opened?,
         };
-        let service = self.service()?;
-        Ok(Box::new(body::Download {
-            key: key.clone(),
-            client: service.client.clone(),
-            runtime: service.runtime.handle().clone(),
-            location: self.location.clone(),
-            resume: Resume { etag: opened.etag, ..resume },
-            left: opened.length.and_then(|length| u64::try_from(length).ok()),
-            body: opened.body,
-            chunk: bytes::Bytes::new(),
-            stall_timeout: self.options.stall_timeout,
-            attempts: self.options.attempts,
-            backoff: self.options.backoff,
-            cancel: self.cancel.clone(),
-        }))
+        Ok(Box::new(self.reader(opened.0)?))
+    }
+
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        if size < RANGES_MIN_BYTES {
+            return self.get(key, None);
+        }
+        let (front, total) = match self.run(Stream::open(self.wanted(key)?, Part::first(Some(PIECE_BYTES)))) {
+            Err(error) if is_out_of_range(&error) => return self.get(key, None),
+            opened => opened?,
+        };
+        let reader = self.reader(front)?;
+        Ok(match total {
+            Some(total) => Box::new(reader.followed(total, &self.pieces)),
+            None => Box::new(reader),
+        })
     }
 
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
@@ -438,6 +410,10 @@ async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
             stream.map_err(|error| Error::from_io(Verb::Put, key.as_str(), io::Error::other(error)))
         }
     }
+}
+
+fn is_out_of_range(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { reason, .. } if reason.starts_with(fault::RANGE))
 }
 
 fn no_service() -> Error {

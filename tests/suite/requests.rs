@@ -3,6 +3,7 @@
 //! The counts are those of `docs/protocol.md` section 2. What a process or a machine asks once is counted
 //! apart: one LIST for each process, one GET of `lfs-delta.json` and one LIST and PUT in `repos/` for each machine.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -412,6 +413,82 @@ fn a_body_that_stalls_is_resumed() {
     world.server().fail(on(Kind::Get).key("objects/"), Fault::StallBody(100_000));
     world.pull("b", &object);
     assert_eq!(world.server().heal(), 1);
+}
+
+#[test]
+fn a_body_that_breaks_again_and_again_is_given_up_after_the_tries_that_are_set() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_ATTEMPTS", "4");
+    let (object, _) = world.local(noise(27, 300_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().take_calls();
+    world.server().fail(on(Kind::Get).key("objects/").forever(), Fault::CutBody(1000));
+    assert_report(&world.download("b", &object).expect_err("a failure"), "E4001", &[&object.oid]);
+    let gets = taken(&world).1.count(Kind::Get);
+    assert!((4..=8).contains(&gets), "{gets} tries");
+}
+
+/// Bytes of each request for a large copy.
+const PIECE: u64 = 8 << 20;
+
+/// A world in which a raw copy of 40 MiB is stored, and machine `b` that has nothing.
+fn with_a_large_copy(seed: u64) -> (World, Object) {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(seed, 1 << 20).repeat(40));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().take_calls();
+    (world, object)
+}
+
+#[test]
+fn a_large_copy_is_fetched_by_ranges_of_one_file_and_each_byte_once() {
+    let (world, object) = with_a_large_copy(28);
+    world.pull("b", &object);
+    let calls = taken(&world).1.of(Kind::Get);
+    let ranges: BTreeSet<_> =
+        calls.iter().map(|call| call.header("range").unwrap_or_default().to_owned()).collect();
+    let piece = |start: u64| format!("bytes={start}-{}", start + PIECE - 1);
+    assert_eq!(ranges, (0..5).map(|number| piece(number * PIECE)).collect(), "{calls}");
+    assert!(calls[1..].iter().all(|call| call.header("if-match").is_some()), "of any file");
+    assert_eq!((calls.len(), calls.bytes_out()), (5, object.size()));
+}
+
+#[test]
+fn ranges_of_a_large_copy_are_asked_for_at_once_and_no_more_than_four() {
+    let (world, object) = with_a_large_copy(29);
+    let mut agent = world.start("b", "download");
+    world.server().fail(on(Kind::Get).key("objects/").nth(2).times(3), Fault::Hang);
+    agent.send(&download_event(&object.oid, object.size()));
+    world.server().wait_for(|calls| calls.iter().filter(|call| call.fault.is_some()).count() == 3);
+    assert_eq!(taken(&world).1.count(Kind::Get), 4);
+    world.server().release();
+    agent.transfer(&object.oid).succeeded();
+    agent.terminate();
+}
+
+#[test]
+fn a_range_that_is_cut_or_stalls_is_resumed_where_it_broke() {
+    for (seed, fault) in [(30, Fault::CutBody(3_000_000)), (31, Fault::StallBody(3_000_000))] {
+        let (mut world, object) = with_a_large_copy(seed);
+        world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "500ms");
+        for nth in [1, 3] {
+            world.server().fail(on(Kind::Get).key("objects/").nth(nth), fault.clone());
+        }
+        world.pull("b", &object);
+        let calls = taken(&world).1.of(Kind::Get);
+        assert_eq!(world.server().heal(), 2);
+        assert_eq!((calls.len(), calls.bytes_out()), (7, object.size()), "{calls}");
+    }
+}
+
+#[test]
+fn a_service_that_knows_no_ranges_gives_large_copies_in_one_piece() {
+    let (world, object) = with_a_large_copy(32);
+    world.server().ignore_ranges();
+    world.pull("b", &object);
+    assert_eq!(taken(&world).1.count(Kind::Get), 1);
 }
 
 #[test]

@@ -91,7 +91,8 @@ impl S3 for Backend {
         let input = request.input;
         let stored = self.state().get(&input.bucket, &input.key, &conditions_of!(input))?;
         let size = stored.bytes.len() as u64;
-        let range = input.range.map(|range| range.check(size)).transpose()?;
+        let ignored = self.state().rules.ignore_ranges;
+        let range = input.range.filter(|_| !ignored).map(|range| range.check(size)).transpose()?;
         let (bytes, content_range) = match range {
             None => (stored.bytes.clone(), None),
             Some(range) => (

@@ -147,6 +147,11 @@ impl S3Server {
         self.rules(|rules| rules.ignore_conditions = true);
     }
 
+    /// Answers whole objects where ranges are asked for, as a simple web server does.
+    pub fn ignore_ranges(&self) {
+        self.rules(|rules| rules.ignore_ranges = true);
+    }
+
     /// Cuts listings into pages of at most this many entries.
     pub fn list_in_pages_of(&self, entries: usize) {
         self.rules(|rules| rules.page_max = entries);

@@ -50,6 +50,8 @@ pub struct Rules {
     pub ignore_conditions: bool,
     /// Refuse DELETE, and PUT of other bytes under an existing key, with 403.
     pub append_only: bool,
+    /// Answer the whole object where a range is asked for.
+    pub ignore_ranges: bool,
     /// Most entries in one page of a listing.
     pub page_max: usize,
     /// Least size of every part but the last.
@@ -58,7 +60,13 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { ignore_conditions: false, append_only: false, page_max: 1000, part_min_bytes: 5 << 20 }
+        Rules {
+            ignore_conditions: false,
+            append_only: false,
+            ignore_ranges: false,
+            page_max: 1000,
+            part_min_bytes: 5 << 20,
+        }
     }
 }
 
