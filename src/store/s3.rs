@@ -20,7 +20,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use aws_smithy_http_client::tls;
@@ -37,11 +37,13 @@ use crate::model::limits::{
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
 mod body;
+mod credentials;
 mod download;
 mod fault;
 mod parts;
 mod retry;
 
+use credentials::{Chain, Renewing};
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
 
@@ -137,15 +139,22 @@ impl S3Store {
             .with_initial_backoff(self.options.backoff);
         let stalls =
             StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
+        let region = self.region().await?;
         let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .timeout_config(timeouts)
+            .http_client(http.clone())
+            .timeout_config(timeouts.clone())
             .retry_config(retries)
             .stalled_stream_protection(stalls)
-            .region(self.region().await?)
+            .region(region.clone())
             .load()
             .await;
-        let mut config = aws_sdk_s3::config::Builder::from(&shared).retry_classifier(retry::AlsoRetry);
+        let renewing = Renewing::new(Chain { http, timeouts, region });
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            .credentials_provider(renewing.clone())
+            .identity_cache(IdentityCache::no_cache())
+            .interceptor(renewing)
+            .interceptor(retry::CountTries)
+            .retry_classifier(retry::AlsoRetry);
         if let Some(endpoint) = &self.location.endpoint {
             // Checksum trailers are refused, or worse stored as content, by services other than AWS.
             config = config

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
 use lfs_delta::model::Location;
 use lfs_delta::store::{S3Options, S3Store, contract};
 
 use crate::support::data::{noise, text, versions};
-use crate::support::fake_lfs::{FakeLfs, download_event};
+use crate::support::fake_lfs::{FakeLfs, download_event, upload_event};
 use crate::support::run::run;
 use crate::support::s3::{Call, Calls, Fault, Kind, S3Server, any, on};
 use crate::support::sandbox::Sandbox;
@@ -307,6 +307,108 @@ fn refusals_are_not_repeated_and_told_apart() {
             assert_eq!(taken(&world).1.count(kind), 1, "a refusal was asked again");
         }
     }
+}
+
+/// Lets the agents of a world get their credentials from a program, which gives another session at each run.
+fn use_renewed_credentials(world: &mut World) {
+    let endpoint = world.server().endpoint.clone();
+    let runs = world.sandbox.path("runs");
+    let script = format!(
+        "#!/bin/sh\necho run >> '{runs}'\nprintf '{{\"Version\": 1, \"AccessKeyId\": \"{key}\", \
+         \"SecretAccessKey\": \"{secret}\", \"SessionToken\": \"session-%d\"}}' $(wc -l < '{runs}')\n",
+        runs = runs.display(),
+        key = endpoint.access_key,
+        secret = endpoint.secret_key,
+    );
+    let program = world.sandbox.write_program("get-credentials", &script);
+    let config = format!("[default]\ncredential_process = {}\n", program.display());
+    world.sandbox.write("home/.aws/config", config);
+    world.sandbox.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY");
+}
+
+/// The sessions that calls were made in.
+fn sessions(calls: &Calls) -> Vec<&str> {
+    calls.iter().map(|call| call.header("x-amz-security-token").unwrap_or("none")).collect()
+}
+
+#[test]
+fn credentials_that_expire_are_renewed_and_the_request_is_asked_again() {
+    for kind in [Kind::List, Kind::Put] {
+        let mut world = World::on_s3();
+        use_renewed_credentials(&mut world);
+        let (object, _) = world.local(noise(33, 20_000));
+        world.server().fail(on(kind).key("objects/"), Fault::expired_token());
+        world.push(&object);
+        assert_eq!(world.server().heal(), 1);
+        let calls = taken(&world).1;
+        assert_eq!(sessions(&calls.of(kind)), ["session-1", "session-2"], "{kind:?}");
+    }
+}
+
+#[test]
+fn credentials_that_expire_between_parts_and_ranges_do_not_break_a_transfer() {
+    let mut world = World::on_s3();
+    use_renewed_credentials(&mut world);
+    let (object, _) = world.local(noise(34, 1 << 20).repeat(65));
+    // Parts that were on their way at once expire together: the credentials are renewed once.
+    world.server().fail(on(Kind::PutPart).nth(2).times(2), Fault::expired_token());
+    world.push(&object);
+    assert_eq!(world.server().heal(), 2);
+    let calls = taken(&world).1;
+    let seen: BTreeSet<_> = sessions(&calls).into_iter().collect();
+    assert_eq!(seen, BTreeSet::from(["session-1", "session-2"]));
+    world.add_machine("b");
+    world.server().fail(on(Kind::Get).key("objects/").nth(4), Fault::expired_token());
+    world.pull("b", &object);
+    assert_eq!(world.server().heal(), 1);
+}
+
+#[test]
+fn a_clock_that_is_wrong_once_is_asked_again_once() {
+    for (times, works) in [(1, true), (2, false)] {
+        let world = World::on_s3();
+        let (object, _) = world.local(noise(35, 20_000));
+        let fault = Fault::status(403, "RequestTimeTooSkewed");
+        world.server().fail(on(Kind::Put).key("objects/").times(times), fault);
+        let transfer = world.upload(&object);
+        assert_eq!(transfer.error().is_none(), works, "{transfer:?}");
+        if let Some(message) = transfer.error() {
+            assert_report(message, "E3002", &[&object.oid, "RequestTimeTooSkewed", "clock"]);
+        }
+        assert_eq!(taken(&world).1.count(Kind::Put), 2);
+    }
+}
+
+#[test]
+fn a_service_that_names_a_pause_is_given_it() {
+    for status in [429, 503] {
+        let world = World::on_s3();
+        let (object, _) = world.local(noise(36, 20_000));
+        let fault = Fault::Status { status, code: "SlowDown", retry_after: Some(1) };
+        world.server().fail(on(Kind::Put).key("objects/"), fault);
+        let begun = Instant::now();
+        world.push(&object);
+        // The pause of the settings is 5 ms.
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{status}: after {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_name_that_somebody_else_took_meanwhile_is_not_taken_for_ours() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(37, 20_000));
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::Hang);
+    let mut agent = world.start("a", "upload");
+    agent.send(&upload_event(&object.oid, object.size(), &world.local_path("a", &object)));
+    let calls = world.server().wait_for(|calls| calls.iter().any(|call| call.fault.is_some()));
+    let put = calls.iter().find(|call| call.fault.is_some()).expect("the call");
+    // As many bytes, and others.
+    world.server().put_raw(&put.key, noise(38, 20_000));
+    world.server().release();
+    let transfer = agent.transfer(&object.oid);
+    agent.terminate();
+    assert!(transfer.error().is_some(), "another file was believed to be ours");
+    assert!(taken(&world).1.count(Kind::Head) > 0, "nobody looked");
 }
 
 #[test]
