@@ -13,7 +13,7 @@ use crate::git::{Config, Operation, Origin};
 use crate::model::limits::{CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE};
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
-use crate::store::{DirectoryStore, S3Options, S3Store, WriteStore};
+use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
 const KNOWN_SERVICES: &[&str] = &[
@@ -110,6 +110,8 @@ impl Settings {
             stall_timeout: source.duration("stallTimeout", defaults.stall_timeout)?,
             attempts: source.number("attempts", u64::from(defaults.attempts))?.clamp(1, 100) as u32,
             backoff: source.duration("backoff", defaults.backoff)?,
+            upload_pace: source.pace("limit-upload", cache_folder.as_deref())?,
+            download_pace: source.pace("limit-download", cache_folder.as_deref())?,
         };
         Ok(Self {
             cache_max_bytes: source.cache_size(cache_folder.as_deref())?,
@@ -253,14 +255,14 @@ impl Found {
 }
 
 impl Source<'_> {
-    /// Finds `someName` as `LFS_DELTA_SOME_NAME` or as `lfs-delta.someName`.
+    /// Finds `someName`, or `some-name`, as `LFS_DELTA_SOME_NAME` or as `lfs-delta.someName`.
     fn text(&self, name: &str) -> Option<Found> {
         let mut variable = String::from("LFS_DELTA_");
         for letter in name.chars() {
             if letter.is_ascii_uppercase() {
                 variable.push('_');
             }
-            variable.push(letter.to_ascii_uppercase());
+            variable.push(if letter == '-' { '_' } else { letter.to_ascii_uppercase() });
         }
         if let Some(value) = env::var(&variable).ok().filter(|value| !value.is_empty()) {
             return Some(Found { name: variable, value });
@@ -286,6 +288,13 @@ impl Source<'_> {
     fn duration(&self, name: &str, default: Duration) -> Result<Duration> {
         let Some(found) = self.text(name) else { return Ok(default) };
         parse_duration(&found.value).ok_or_else(|| found.wrong("expected a time like 500ms, 30s or 2m"))
+    }
+
+    /// Finds a limit in KiB per second; its account is below the cache's folder, where every process finds it.
+    fn pace(&self, name: &str, folder: Option<&Path>) -> Result<Option<Pace>> {
+        let limit = self.number(name, 0)?;
+        let file = folder.map(|folder| folder.join("limits").join(name));
+        Ok((limit > 0).then(|| Pace::new(limit, file)))
     }
 
     fn effort(&self) -> Result<Effort> {
@@ -415,6 +424,7 @@ mod tests {
             ("lfs-delta.cachesize", "10 apples"),
             ("lfs-delta.register", "perhaps"),
             ("lfs-delta.attempts", "-1"),
+            ("lfs-delta.limit-upload", "1M"),
         ] {
             let config = Config::from_pairs(&[(key, value)], &[]);
             assert!(matches!(Settings::read(&config), Err(Error::Value { .. })), "{key}");

@@ -29,7 +29,7 @@ pub use calls::Calls;
 pub use directory::DirectoryStore;
 pub use error::{Error, Result, Verb};
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{Pace, S3Options, S3Store};
 
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]

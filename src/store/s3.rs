@@ -40,14 +40,16 @@ mod body;
 mod credentials;
 mod download;
 mod fault;
+mod pace;
 mod parts;
 mod retry;
 
 use credentials::{Chain, Renewing};
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
+pub use pace::Pace;
 
-/// Patience with a service. Each is a setting, so that tests of faults take milliseconds.
+/// How to deal with a service. Each is a setting, so that tests of faults take milliseconds.
 #[derive(Debug, Clone)]
 pub struct S3Options {
     /// Until a connection stands.
@@ -60,6 +62,10 @@ pub struct S3Options {
     pub attempts: u32,
     /// The pause before the second try; it doubles, with jitter.
     pub backoff: Duration,
+    /// The limit of bytes that are sent, where there is one.
+    pub upload_pace: Option<Pace>,
+    /// The limit of bytes that are received, where there is one.
+    pub download_pace: Option<Pace>,
 }
 
 impl Default for S3Options {
@@ -70,6 +76,8 @@ impl Default for S3Options {
             stall_timeout: Duration::from_secs(60),
             attempts: 8,
             backoff: Duration::from_millis(500),
+            upload_pace: None,
+            download_pace: None,
         }
     }
 }
@@ -211,7 +219,7 @@ impl S3Store {
 
     async fn put_single(&self, client: &Client, key: &Key, body: &Body<'_>) -> Result<()> {
         check_digest(key, body)?;
-        let sent = body::Sent::default();
+        let sent = body::Sent::new(self.options.upload_pace.clone());
         let request = client
             .put_object()
             .bucket(&self.location.bucket)
@@ -328,7 +336,7 @@ impl ReadStore for S3Store {
     }
 
     fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
-        if size < RANGES_MIN_BYTES {
+        if size < RANGES_MIN_BYTES || self.options.download_pace.is_some() {
             return self.get(key, None);
         }
         let (front, total) = match self.run(Stream::open(self.wanted(key)?, Part::first(Some(PIECE_BYTES)))) {

@@ -682,6 +682,49 @@ fn a_service_that_ignores_or_refuses_conditions_works_too() {
     assert_eq!(puts.last().and_then(|call| call.header("if-none-match")), None, "{puts}");
 }
 
+// ---- limits
+
+/// Runs a transfer of each object on machine `a` or `b` by agents that all run at once, and returns the time.
+fn at_once(world: &World, operation: &str, objects: &[Object]) -> Duration {
+    let machine = if operation == "upload" { "a" } else { "b" };
+    let agents: Vec<_> = objects.iter().map(|_| world.start(machine, operation)).collect();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for (mut agent, object) in agents.into_iter().zip(objects) {
+            scope.spawn(move || {
+                let transfer = match operation {
+                    "upload" => agent.upload(&object.oid, object.size(), &world.local_path("a", object)),
+                    _ => agent.download(&object.oid, object.size()),
+                };
+                transfer.succeeded();
+                agent.terminate();
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+#[test]
+fn all_agents_of_a_machine_share_one_limit() {
+    let objects = |world: &World| -> Vec<Object> {
+        (40..43).map(|seed| world.local(noise(seed, 256 << 10)).0).collect()
+    };
+    // 768 KiB at 384 KiB/s; the first bytes need not wait.
+    let least = Duration::from_millis(1700);
+    let mut world = World::on_s3();
+    world.add_machine("b");
+    world.sandbox.git("a", &["config", "lfs-delta.limit-upload", "384"]);
+    let objects = objects(&world);
+    let took = at_once(&world, "upload", &objects);
+    assert!(took >= least, "uploaded in {took:?}");
+    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "384");
+    let took = at_once(&world, "download", &objects);
+    assert!(took >= least, "downloaded in {took:?}");
+    for object in &objects {
+        assert!(world.get(&world.copy(object)) == object.bytes, "other bytes were stored");
+    }
+}
+
 // ---- the promises of `store`
 
 /// Set for the process in which the contract is checked: a store's URL.

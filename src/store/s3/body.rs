@@ -3,25 +3,41 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_smithy_types::body::Error as BodyError;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+
+use super::pace::Pace;
 
 /// How often an upload reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// Counts the bytes of uploads that are on their way.
+/// Counts the bytes of uploads that are on their way, and holds them to the limit that is set.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sent(Arc<AtomicU64>);
+pub(super) struct Sent {
+    count: Arc<AtomicU64>,
+    pace: Option<Pace>,
+}
 
 impl Sent {
+    pub(super) fn new(pace: Option<Pace>) -> Self {
+        Self { count: Arc::default(), pace }
+    }
+
+    pub(super) const fn is_limited(&self) -> bool {
+        self.pace.is_some()
+    }
+
     /// Makes a body count what is read of it. It can still be sent again.
     pub(super) fn count(&self, stream: ByteStream) -> ByteStream {
-        let counter = self.clone();
-        let wrap = move |inner: SdkBody| SdkBody::from_body_1_x(Counted { inner, sent: counter.clone() });
+        let sent = self.clone();
+        let wrap = move |inner: SdkBody| {
+            SdkBody::from_body_1_x(Counted { inner, sent: sent.clone(), rest: Bytes::new(), wait: None })
+        };
         ByteStream::new(stream.into_inner().map_preserve_contents(wrap))
     }
 
@@ -38,7 +54,7 @@ impl Sent {
                 outcome = &mut call => Some(outcome),
                 _ = ticks.tick() => None,
             };
-            let count = self.0.swap(0, Ordering::Relaxed);
+            let count = self.count.swap(0, Ordering::Relaxed);
             if count > 0 {
                 report(count);
             }
@@ -52,29 +68,63 @@ impl Sent {
 struct Counted {
     inner: SdkBody,
     sent: Sent,
+    /// What was read and waits for its turn.
+    rest: Bytes,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl Counted {
+    /// Waits for the turn of the next slice of `rest`, and takes it.
+    fn poll_slice(&mut self, pace: &Pace, context: &mut Context<'_>) -> Poll<Bytes> {
+        let slice = self.rest.len().min(pace.slice());
+        let wait = self.wait.get_or_insert_with(|| Box::pin(pace.clone().pass(slice)));
+        ready!(wait.as_mut().poll(context));
+        self.wait = None;
+        Poll::Ready(self.rest.split_to(slice))
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(pace) = self.sent.pace.clone() else {
+            return http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
+        };
+        if self.rest.is_empty() {
+            match ready!(http_body::Body::poll_frame(Pin::new(&mut self.inner), context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => self.rest = bytes,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        self.poll_slice(&pace, context).map(|bytes| Some(Ok(Frame::data(bytes))))
+    }
 }
 
 impl http_body::Body for Counted {
     type Data = Bytes;
-    type Error = aws_smithy_types::body::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
+        let frame = self.poll_inner(context);
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let count = frame.data_ref().map_or(0, Bytes::len);
-            self.sent.0.fetch_add(count as u64, Ordering::Relaxed);
+            self.sent.count.fetch_add(count as u64, Ordering::Relaxed);
         }
         frame
     }
 
     fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.inner)
+        let inner = http_body::Body::size_hint(&self.inner);
+        match inner.exact() {
+            Some(exact) => SizeHint::with_exact(exact + self.rest.len() as u64),
+            None => inner,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
+        self.rest.is_empty() && http_body::Body::is_end_stream(&self.inner)
     }
 }

@@ -135,6 +135,9 @@ impl Stream {
             let reason = match self.piece().await {
                 Ok(Some(bytes)) => {
                     self.count(bytes.len() as u64);
+                    if let Some(pace) = &self.wanted.options.download_pace {
+                        pace.clone().pass(bytes.len()).await;
+                    }
                     return Ok(Some(bytes));
                 }
                 Ok(None) if self.left.is_none_or(|left| left == 0) => return Ok(None),

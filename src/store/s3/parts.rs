@@ -44,7 +44,7 @@ impl S3Store {
         size: u64,
     ) -> Result<()> {
         let upload = self.begin(client, key, body.digest).await?;
-        let sent = Sent::default();
+        let sent = Sent::new(self.options.upload_pace.clone());
         let sending = sent.report(body.sent, upload.send_parts(key, path, size, &sent));
         let outcome = tokio::select! {
             outcome = sending => outcome,
@@ -102,7 +102,9 @@ impl S3Store {
 impl Upload {
     async fn send_parts(&self, key: &Key, path: &Path, size: u64, sent: &Sent) -> Result<Vec<CompletedPart>> {
         let part_size = PART_MIN_BYTES.max(size.div_ceil(PARTS_MAX));
-        let slots = Arc::new(Semaphore::new(PARTS_IN_FLIGHT));
+        // Where a limit is the bottleneck, more connections would only be slower ones.
+        let slots = if sent.is_limited() { 1 } else { PARTS_IN_FLIGHT };
+        let slots = Arc::new(Semaphore::new(slots));
         let mut tasks = JoinSet::new();
         for (number, start) in (1..).zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX)))
         {
