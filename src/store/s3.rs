@@ -20,7 +20,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{
+    IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use aws_smithy_http_client::tls;
@@ -43,11 +45,13 @@ mod fault;
 mod pace;
 mod parts;
 mod retry;
+mod watch;
 
 use credentials::{Chain, Renewing};
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
 pub use pace::Pace;
+use watch::Watched;
 
 /// How to deal with a service. Each is a setting, so that tests of faults take milliseconds.
 #[derive(Debug, Clone)]
@@ -138,6 +142,7 @@ impl S3Store {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
+        let http = SharedHttpClient::new(Watched(http));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.options.connect_timeout)
             .read_timeout(self.options.read_timeout)

@@ -725,6 +725,19 @@ fn all_agents_of_a_machine_share_one_limit() {
     }
 }
 
+#[test]
+fn a_slow_limit_is_not_taken_for_a_broken_connection() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "16").set("LFS_DELTA_LIMIT_UPLOAD", "16");
+    world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "300ms").set("LFS_DELTA_READ_TIMEOUT", "300ms");
+    let (object, _) = world.local(noise(44, 40_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.pull("b", &object);
+    let calls = taken(&world).1;
+    assert_eq!((calls.count(Kind::Put), calls.count(Kind::Get)), (1, 1), "{calls}");
+}
+
 // ---- the promises of `store`
 
 /// Set for the process in which the contract is checked: a store's URL.
