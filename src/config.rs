@@ -13,6 +13,7 @@ use crate::git::{Config, Operation, Origin};
 use crate::model::limits::{CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE};
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
+use crate::store::s3::{Access, Certificates, Class, Encryption, Keeping};
 use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
@@ -112,6 +113,8 @@ impl Settings {
             backoff: source.duration("backoff", defaults.backoff)?,
             upload_pace: source.pace("limit-upload", cache_folder.as_deref())?,
             download_pace: source.pace("limit-download", cache_folder.as_deref())?,
+            access: source.access()?,
+            keeping: source.keeping()?,
         };
         Ok(Self {
             cache_max_bytes: source.cache_size(cache_folder.as_deref())?,
@@ -295,6 +298,56 @@ impl Source<'_> {
         let limit = self.number(name, 0)?;
         let file = folder.map(|folder| folder.join("limits").join(name));
         Ok((limit > 0).then(|| Pace::new(limit, file)))
+    }
+
+    fn access(&self) -> Result<Access> {
+        Ok(Access {
+            profile: self.text("profile").map(|found| found.value),
+            anonymous: self.switch("anonymous", false)?,
+            certificates: self.certificates()?,
+            requester_pays: self.switch("requesterPays", false)?,
+        })
+    }
+
+    /// Finds the file of certificates: by our own setting, else by the one that AWS tools know.
+    fn certificates(&self) -> Result<Option<Certificates>> {
+        let shared = || {
+            let value = env::var("AWS_CA_BUNDLE").ok().filter(|value| !value.is_empty())?;
+            Some(Found { name: "AWS_CA_BUNDLE".into(), value })
+        };
+        let Some(found) = self.text("caFile").or_else(shared) else { return Ok(None) };
+        let text = std::fs::read_to_string(&found.value).unwrap_or_default();
+        let certificates = Certificates::parse(&text);
+        certificates.map(Some).ok_or_else(|| found.wrong("expected a file with certificates in PEM form"))
+    }
+
+    fn keeping(&self) -> Result<Keeping> {
+        Ok(Keeping {
+            encryption: self.encryption()?,
+            storage_class: self.class("storageClass")?,
+            delta_storage_class: self.class("deltaStorageClass")?,
+        })
+    }
+
+    fn encryption(&self) -> Result<Option<Encryption>> {
+        let key = self.text("sseKmsKeyId");
+        let Some(found) = self.text("sse") else {
+            return Ok(key.map(|key| Encryption::Kms { key: Some(key.value) }));
+        };
+        match (found.value.as_str(), key) {
+            ("AES256", None) => Ok(Some(Encryption::Service)),
+            ("AES256", Some(key)) => Err(key.wrong("a key needs lfs-delta.sse to be aws:kms")),
+            ("aws:kms", key) => Ok(Some(Encryption::Kms { key: key.map(|key| key.value) })),
+            _ => Err(found.wrong("expected AES256 or aws:kms")),
+        }
+    }
+
+    fn class(&self, name: &str) -> Result<Option<Class>> {
+        let Some(found) = self.text(name) else { return Ok(None) };
+        let class = Class::parse(&found.value);
+        class
+            .map(Some)
+            .ok_or_else(|| found.wrong("expected a class that can be read at once, like STANDARD_IA"))
     }
 
     fn effort(&self) -> Result<Effort> {

@@ -10,22 +10,10 @@
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{
-    IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
-use aws_smithy_http_client::tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Runtime;
@@ -39,52 +27,20 @@ use crate::model::limits::{
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
 mod body;
+mod connect;
 mod credentials;
 mod download;
 mod fault;
+mod options;
 mod pace;
 mod parts;
 mod retry;
 mod watch;
 
-use credentials::{Chain, Renewing};
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
+pub use options::{Access, Certificates, Class, Encryption, Keeping, S3Options};
 pub use pace::Pace;
-use watch::Watched;
-
-/// How to deal with a service. Each is a setting, so that tests of faults take milliseconds.
-#[derive(Debug, Clone)]
-pub struct S3Options {
-    /// Until a connection stands.
-    pub connect_timeout: Duration,
-    /// Until the first byte of an answer.
-    pub read_timeout: Duration,
-    /// Between two pieces of an answer's body.
-    pub stall_timeout: Duration,
-    /// Tries of one request, the first included.
-    pub attempts: u32,
-    /// The pause before the second try; it doubles, with jitter.
-    pub backoff: Duration,
-    /// The limit of bytes that are sent, where there is one.
-    pub upload_pace: Option<Pace>,
-    /// The limit of bytes that are received, where there is one.
-    pub download_pace: Option<Pace>,
-}
-
-impl Default for S3Options {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(60),
-            attempts: 8,
-            backoff: Duration::from_millis(500),
-            upload_pace: None,
-            download_pace: None,
-        }
-    }
-}
 
 /// A store in a bucket, or below a prefix of one.
 #[derive(Debug)]
@@ -127,71 +83,6 @@ impl S3Store {
         Ok(self.service.get_or_init(|| service))
     }
 
-    fn connect(&self) -> Result<Service> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(8)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
-        let client = runtime.block_on(self.build_client())?;
-        Ok(Service { client, runtime })
-    }
-
-    async fn build_client(&self) -> Result<Client> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
-        let http = SharedHttpClient::new(Watched(http));
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.options.connect_timeout)
-            .read_timeout(self.options.read_timeout)
-            .build();
-        let retries = RetryConfig::standard()
-            .with_max_attempts(self.options.attempts)
-            .with_initial_backoff(self.options.backoff);
-        let stalls =
-            StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
-        let region = self.region().await?;
-        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http.clone())
-            .timeout_config(timeouts.clone())
-            .retry_config(retries)
-            .stalled_stream_protection(stalls)
-            .region(region.clone())
-            .load()
-            .await;
-        let renewing = Renewing::new(Chain { http, timeouts, region });
-        let mut config = aws_sdk_s3::config::Builder::from(&shared)
-            .credentials_provider(renewing.clone())
-            .identity_cache(IdentityCache::no_cache())
-            .interceptor(renewing)
-            .interceptor(retry::CountTries)
-            .retry_classifier(retry::AlsoRetry);
-        if let Some(endpoint) = &self.location.endpoint {
-            // Checksum trailers are refused, or worse stored as content, by services other than AWS.
-            config = config
-                .endpoint_url(endpoint.to_string())
-                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        }
-        let path_style = self.location.path_style.unwrap_or(self.location.endpoint.is_some());
-        Ok(Client::from_conf(config.force_path_style(path_style).build()))
-    }
-
-    /// Finds the region without asking the network: that question costs seconds where nobody answers.
-    async fn region(&self) -> Result<Region> {
-        let custom = self.location.endpoint.as_ref().map(|_| Region::from_static("us-east-1"));
-        let chain = RegionProviderChain::first_try(self.location.region.clone().map(Region::new))
-            .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
-            .or_else(custom);
-        chain.region().await.ok_or_else(|| Error::Settings {
-            reason: "no region is set: neither in the store URL (?region=…), nor in AWS_REGION, nor in the AWS profile"
-                .into(),
-        })
-    }
-
     /// Runs a call to its end, or until the process is cancelled.
     fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let service = self.service()?;
@@ -210,6 +101,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .checksum_mode(ChecksumMode::Enabled)
+            .set_request_payer(self.options.access.payer())
             .send()
             .await;
         match sent.map_err(Fault::from) {
@@ -231,6 +123,10 @@ impl S3Store {
             .key(self.location.full_key(key.as_str()))
             .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_server_side_encryption(self.options.keeping.encryption())
+            .set_ssekms_key_id(self.options.keeping.kms_key())
+            .set_storage_class(self.options.keeping.class(key))
+            .set_request_payer(self.options.access.payer())
             .set_if_none_match(self.conditional.load(Ordering::Relaxed).then(|| "*".into()))
             .body(sent.count(stream(key, body.source).await?));
         let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
@@ -300,6 +196,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
             .set_continuation_token(token)
+            .set_request_payer(self.options.access.payer())
             .send()
             .await;
         let answer =

@@ -29,14 +29,19 @@ pub(super) struct Chain {
     pub(super) http: SharedHttpClient,
     pub(super) timeouts: TimeoutConfig,
     pub(super) region: Region,
+    pub(super) profile: Option<String>,
 }
 
 impl Chain {
-    fn loader(&self) -> ConfigLoader {
-        aws_config::defaults(BehaviorVersion::v2026_01_12())
+    pub(super) fn loader(&self) -> ConfigLoader {
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(self.http.clone())
             .timeout_config(self.timeouts.clone())
-            .region(self.region.clone())
+            .region(self.region.clone());
+        match &self.profile {
+            Some(profile) => loader.profile_name(profile),
+            None => loader,
+        }
     }
 
     async fn ask(&self) -> Result {

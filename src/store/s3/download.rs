@@ -72,6 +72,7 @@ impl Wanted {
             .key(self.location.full_key(self.key.as_str()))
             .set_range(part.header())
             .set_if_match(part.etag.clone())
+            .set_request_payer(self.options.access.payer())
             .send()
             .await;
         let file = Some((&self.key, Oid::of(b"")));
