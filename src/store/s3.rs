@@ -59,6 +59,8 @@ pub struct S3Store {
 struct Service {
     // Declared before the runtime, so that it goes first.
     client: Client,
+    /// Whether it is asked without credentials.
+    anonymous: bool,
     runtime: Runtime,
 }
 
@@ -86,12 +88,32 @@ impl S3Store {
     /// Runs a call to its end, or until the process is cancelled.
     fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let service = self.service()?;
-        service.runtime.block_on(async {
+        let outcome = service.runtime.block_on(async {
             tokio::select! {
                 outcome = call => outcome,
                 () = self.cancel.raised() => Err(Error::Cancelled),
             }
-        })
+        });
+        outcome.map_err(|error| self.explain(error))
+    }
+
+    /// Says of a refusal that nobody was asking, where that is so.
+    fn explain(&self, error: Error) -> Error {
+        let is_anonymous = self.service.get().is_some_and(|service| service.anonymous);
+        match error {
+            Error::Denied { verb, key, reason } if is_anonymous => {
+                let why = match self.options.access.anonymous {
+                    true => "lfs-delta.anonymous is set",
+                    false => "no credentials were found",
+                };
+                Error::Credentials {
+                    verb,
+                    key,
+                    reason: format!("{why}, and the service wants some ({reason})"),
+                }
+            }
+            error => error,
+        }
     }
 
     async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
@@ -275,11 +297,13 @@ impl ReadStore for S3Store {
 
 impl WriteStore for S3Store {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
-        let Service { client, runtime } = self.service()?;
+        let Service { client, runtime, .. } = self.service()?;
         let attempt = || match body.source {
             Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
                 // Looks at the cancellation by itself: it has parts to give up.
-                runtime.block_on(self.put_parts(client, key, body, path, size))
+                runtime
+                    .block_on(self.put_parts(client, key, body, path, size))
+                    .map_err(|error| self.explain(error))
             }
             _ => self.run(self.put_single(client, key, body)),
         };

@@ -167,3 +167,79 @@ fn a_service_of_ones_own_authority_is_trusted_once_its_certificate_is_named() {
         world.pull("b", &object);
     }
 }
+
+#[test]
+fn a_public_store_can_be_read_without_credentials() {
+    let mut world = World::on_s3();
+    let (object, _) = world.local(noise(57, 20_000));
+    world.push(&object);
+    world.server().make_public();
+    world.sandbox.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY");
+    world.add_machine("b");
+    world.server().take_calls();
+    world.pull("b", &object);
+    let calls = world.server().take_calls();
+    assert!(calls.iter().all(|call| call.header("authorization").is_none()), "{calls}");
+    // To write is another matter, and what is missing is said.
+    let (other, _) = world.local(noise(58, 20_000));
+    assert_report(&world.upload(&other).failed(), "E3002", &[&other.oid, "no credentials"]);
+}
+
+#[test]
+fn credentials_are_not_sent_where_the_user_wants_to_be_nobody() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(59, 20_000));
+    world.push(&object);
+    world.server().make_public();
+    world.add_machine("b");
+    world.sandbox.git("b", &["config", "lfs-delta.anonymous", "true"]);
+    world.server().take_calls();
+    world.pull("b", &object);
+    let calls = world.server().take_calls();
+    assert!(calls.iter().all(|call| call.header("authorization").is_none()), "{calls}");
+}
+
+/// A world whose store's URL says nothing of the service: it is that of the environment, as AWS itself is.
+fn on_the_default_service() -> World {
+    let mut world = World::on_s3();
+    let endpoint = world.server().endpoint.clone();
+    world.sandbox.use_s3_as_default(&endpoint).unset("AWS_REGION");
+    world.url = format!("s3://{}/team/game", endpoint.bucket);
+    world
+}
+
+#[test]
+fn the_region_of_a_bucket_is_found_where_none_is_set() {
+    let world = on_the_default_service();
+    world.server().be_in("eu-west-3");
+    let (object, _) = world.local(noise(60, 20_000));
+    world.push(&object);
+    let calls = world.server().take_calls();
+    assert_eq!(calls.count(Kind::HeadBucket), 1, "{calls}");
+    for call in calls.iter().filter(|call| call.kind != Kind::HeadBucket) {
+        let signed = call.header("authorization").unwrap_or_default();
+        assert!(signed.contains("/eu-west-3/s3/"), "{call}: {signed}");
+    }
+    assert_eq!(calls[0].header("authorization"), None, "credentials went out before it was known where to");
+}
+
+#[test]
+fn a_region_that_is_set_is_not_asked_for() {
+    for place in ["url", "environment"] {
+        let mut world = on_the_default_service();
+        match place {
+            "url" => world.url.push_str("?region=us-east-1"),
+            _ => drop(world.sandbox.set("AWS_REGION", "us-east-1")),
+        }
+        let (object, _) = world.local(noise(61, 20_000));
+        world.push(&object);
+        assert_eq!(world.server().calls().count(Kind::HeadBucket), 0, "{place}");
+    }
+}
+
+#[test]
+fn a_service_that_does_not_say_where_the_bucket_is_leaves_it_to_the_user() {
+    let world = on_the_default_service();
+    let (object, _) = world.local(noise(62, 20_000));
+    assert_report(&world.upload(&object).failed(), "E2005", &["region", "AWS_REGION"]);
+}

@@ -1,5 +1,6 @@
 //! Builds the client of a service: how it is reached, as whom, and where it is.
 
+use aws_config::ConfigLoader;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -15,9 +16,11 @@ use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector};
 
 use super::credentials::{Chain, Renewing};
+use super::fault::Fault;
 use super::options::Certificates;
 use super::watch::Watched;
-use super::{Error, Result, S3Store, Service, retry};
+use super::{Error, Result, S3Store, Service, Verb, retry};
+use crate::model::S3Location;
 
 impl S3Store {
     pub(super) fn connect(&self) -> Result<Service> {
@@ -27,31 +30,39 @@ impl S3Store {
             .enable_all()
             .build()
             .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
-        let client = runtime.block_on(self.build_client())?;
-        Ok(Service { client, runtime })
+        let (client, anonymous) = runtime.block_on(self.build_client())?;
+        Ok(Service { client, anonymous, runtime })
     }
 
-    async fn build_client(&self) -> Result<Client> {
+    /// Builds the client, and says whether it asks as nobody.
+    async fn build_client(&self) -> Result<(Client, bool)> {
         let http = http_client(self.options.access.certificates.as_ref())?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.options.connect_timeout)
             .read_timeout(self.options.read_timeout)
             .build();
-        let retries = RetryConfig::standard()
-            .with_max_attempts(self.options.attempts)
-            .with_initial_backoff(self.options.backoff);
-        let stalls =
-            StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
         let profile = self.options.access.profile.clone();
-        let chain = Chain { http, timeouts, region: self.region().await?, profile };
-        let shared = chain.loader().retry_config(retries).stalled_stream_protection(stalls).load().await;
-        let renewing = Renewing::new(chain);
+        let mut chain = Chain { http, timeouts, region: Region::from_static(FIRST_REGION), profile };
+        chain.region = match self.region_at_hand().await {
+            Some(region) => region,
+            None => self.ask_region(&chain).await?,
+        };
+        // Those of the chain come by `Renewing` alone.
+        let shared = self.patient(chain.loader().no_credentials()).load().await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
-            .credentials_provider(renewing.clone())
-            .identity_cache(IdentityCache::no_cache())
-            .interceptor(renewing)
             .interceptor(retry::CountTries)
-            .retry_classifier(retry::AlsoRetry);
+            .retry_classifier(retry::AlsoRetry)
+            .force_path_style(wants_path_style(&self.location));
+        let renewing = Renewing::new(chain);
+        let anonymous = self.options.access.anonymous || renewing.finds_nothing().await;
+        if anonymous {
+            config = config.allow_no_auth();
+        } else {
+            config = config
+                .credentials_provider(renewing.clone())
+                .identity_cache(IdentityCache::no_cache())
+                .interceptor(renewing);
+        }
         if let Some(endpoint) = &self.location.endpoint {
             // Checksum trailers are refused, or worse stored as content, by services other than AWS.
             config = config
@@ -59,13 +70,22 @@ impl S3Store {
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
-        let path_style = self.location.path_style.unwrap_or(self.location.endpoint.is_some());
-        Ok(Client::from_conf(config.force_path_style(path_style).build()))
+        Ok((Client::from_conf(config.build()), anonymous))
     }
 
-    /// Finds the region without asking the network: that question costs seconds where nobody answers.
-    async fn region(&self) -> Result<Region> {
-        let custom = self.location.endpoint.as_ref().map(|_| Region::from_static("us-east-1"));
+    fn patient(&self, loader: ConfigLoader) -> ConfigLoader {
+        let retries = RetryConfig::standard()
+            .with_max_attempts(self.options.attempts)
+            .with_initial_backoff(self.options.backoff);
+        let stalls =
+            StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
+        loader.retry_config(retries).stalled_stream_protection(stalls)
+    }
+
+    /// Finds the region that is set, without asking the network: the metadata service of cloud machines costs
+    /// seconds where there is none. Services other than AWS take any.
+    async fn region_at_hand(&self) -> Option<Region> {
+        let custom = self.location.endpoint.as_ref().map(|_| Region::from_static(FIRST_REGION));
         let mut profile = ProfileFileRegionProvider::builder();
         if let Some(name) = &self.options.access.profile {
             profile = profile.profile_name(name);
@@ -74,11 +94,49 @@ impl S3Store {
             .or_else(EnvironmentVariableRegionProvider::new())
             .or_else(profile.build())
             .or_else(custom);
-        chain.region().await.ok_or_else(|| Error::Settings {
-            reason: "no region is set: neither in the store URL (?region=…), nor in AWS_REGION, nor in the AWS profile"
-                .into(),
-        })
+        chain.region().await
     }
+
+    /// Asks where the bucket is, as nobody: the answer names the region even where it is a refusal.
+    async fn ask_region(&self, chain: &Chain) -> Result<Region> {
+        let shared = self.patient(chain.loader().no_credentials()).load().await;
+        let config = aws_sdk_s3::config::Builder::from(&shared).allow_no_auth().build();
+        let asked = Client::from_conf(config).head_bucket().bucket(&self.location.bucket).send().await;
+        let found = match asked {
+            Ok(answer) => answer.bucket_region().map(str::to_owned),
+            Err(error) => match error.raw_response() {
+                Some(answer) => answer.headers().get("x-amz-bucket-region").map(str::to_owned),
+                None => return Err(Fault::from(error).into_error(Verb::List, &self.location.bucket, None)),
+            },
+        };
+        let found = found.filter(|name| name.len() <= 64).ok_or_else(|| Error::Settings {
+            reason:
+                "no region is set, neither in the store URL (?region=…) nor in AWS_REGION nor in the AWS \
+                     profile, and the service does not say where the bucket is"
+                    .into(),
+        })?;
+        tracing::info!(region = found, "found the region of the bucket");
+        Ok(Region::new(found))
+    }
+}
+
+/// The region that is asked where another is; services other than AWS take it as their own.
+const FIRST_REGION: &str = "us-east-1";
+
+/// Services that want the bucket in the host name. All others understand it in the path.
+const HOST_STYLE_SERVICES: &[&str] = &["aliyuncs.com", "amazonaws.com", "amazonaws.com.cn", "myqcloud.com"];
+
+/// Decides whether the bucket goes into the path of a URL, or else into its host name.
+fn wants_path_style(location: &S3Location) -> bool {
+    if let Some(wanted) = location.path_style {
+        return wanted;
+    }
+    // The SDK knows by itself what AWS wants.
+    let Some(endpoint) = &location.endpoint else { return false };
+    let below = |domain: &&str| endpoint.host.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
+    // Certificates for `*.host` hold for names without dots only, and host names know no capitals or underscores.
+    let fits_host = location.bucket.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    !(fits_host && HOST_STYLE_SERVICES.iter().any(below))
 }
 
 /// Builds the client of HTTP: TLS 1.2 or later by the system's certificates and those that are given, through the
@@ -103,4 +161,28 @@ fn http_client(certificates: Option<&Certificates>) -> Result<SharedHttpClient> 
         builder.build()
     });
     Ok(SharedHttpClient::new(Watched(client)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Location;
+
+    #[test]
+    fn the_bucket_goes_where_the_service_wants_it() {
+        for (url, path) in [
+            ("s3://bucket", false),
+            ("s3://bucket?path-style=true", true),
+            ("s3://bucket?endpoint=http://127.0.0.1:9000", true),
+            ("s3://bucket?endpoint=https://minio.example.com", true),
+            ("s3://bucket?endpoint=https://minio.example.com&path-style=false", false),
+            ("s3://bucket?endpoint=https://oss-eu-central-1.aliyuncs.com", false),
+            ("s3://bucket?endpoint=https://s3.eu-west-1.amazonaws.com", false),
+            ("s3://my.bucket?endpoint=https://s3.eu-west-1.amazonaws.com", true),
+            ("s3://bucket?endpoint=https://evilamazonaws.com", true),
+        ] {
+            let Ok(Location::S3(location)) = Location::parse(url) else { panic!("{url}") };
+            assert_eq!(wants_path_style(&location), path, "{url}");
+        }
+    }
 }

@@ -70,6 +70,11 @@ impl Renewing {
         Self(Arc::new(State { chain, held: tokio::sync::Mutex::default(), refused: Mutex::default() }))
     }
 
+    /// Returns whether there are no credentials at all. Any other fault is left to the first request.
+    pub(super) async fn finds_nothing(&self) -> bool {
+        matches!(self.provide().await, Err(CredentialsError::CredentialsNotLoaded(_)))
+    }
+
     async fn provide(&self) -> Result {
         let mut held = self.0.held.lock().await;
         let refused = self.take_refused();

@@ -65,7 +65,8 @@ impl S3 for Backend {
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.state().bucket(&request.input.bucket)?;
-        answer(HeadBucketOutput::default())
+        let bucket_region = self.state().rules.region.map(str::to_owned);
+        answer(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() })
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -178,6 +179,16 @@ impl S3Server {
         self.rules(|rules| rules.ignore_ranges = true);
     }
 
+    /// Lets everybody read and list, credentials or none.
+    pub fn make_public(&self) {
+        self.rules(|rules| rules.public = true);
+    }
+
+    /// Tells this region to whoever asks where the bucket is.
+    pub fn be_in(&self, region: &'static str) {
+        self.rules(|rules| rules.region = Some(region));
+    }
+
     /// Cuts listings into pages of at most this many entries.
     pub fn list_in_pages_of(&self, entries: usize) {
         self.rules(|rules| rules.page_max = entries);
@@ -283,6 +294,7 @@ impl Shared {
         let backend = Backend::default();
         let mut builder = S3ServiceBuilder::new(backend.clone());
         builder.set_auth(OneUser);
+        builder.set_access(Doorkeeper(backend.clone()));
         Shared {
             service: builder.build(),
             backend,
@@ -290,6 +302,22 @@ impl Shared {
             plan: Plan::default(),
             released: watch::Sender::new(0),
         }
+    }
+}
+
+/// Lets strangers do what the rules allow, and those who signed everything.
+struct Doorkeeper(Backend);
+
+#[async_trait::async_trait]
+impl S3Access for Doorkeeper {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let rules = self.0.state().rules;
+        let reads = matches!(*context.method(), http::Method::GET | http::Method::HEAD);
+        let asks_where = context.s3_op().name() == "HeadBucket" && rules.region.is_some();
+        if context.credentials().is_some() || (rules.public && reads) || asks_where {
+            return Ok(());
+        }
+        Err(s3_error!(AccessDenied, "Signature is required"))
     }
 }
 
