@@ -13,7 +13,7 @@ use crate::git::{Config, Operation, Origin};
 use crate::model::limits::{CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE};
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
-use crate::store::s3::{Access, Certificates, Class, Encryption, Keeping};
+use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping};
 use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
@@ -303,7 +303,10 @@ impl Source<'_> {
     fn access(&self) -> Result<Access> {
         Ok(Access {
             profile: self.text("profile").map(|found| found.value),
-            anonymous: self.switch("anonymous", false)?,
+            anonymous: match self.switch("anonymous", false)? {
+                true => Anonymous::Always,
+                false => Anonymous::WithoutAny,
+            },
             certificates: self.certificates()?,
             requester_pays: self.switch("requesterPays", false)?,
         })

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::git::{Config, Git, Place};
 use crate::model::location::SCHEME;
 use crate::model::{Location, S3Location};
+use crate::store::s3::Anonymous;
 
 pub(super) fn init(store: &str, profile: Option<String>, context: &mut Context<'_>) -> Result<()> {
     let git = context.git();
@@ -23,6 +24,8 @@ pub(super) fn init(store: &str, profile: Option<String>, context: &mut Context<'
     let config = Config::read(&git, &place)?;
     check_other_store(&config, &git, &top, &location)?;
     let mut settings = Settings::read(&config)?;
+    // To make a store is to write.
+    settings.s3.access.anonymous = Anonymous::Never;
     if profile.is_some() {
         settings.s3.access.profile = profile.clone();
     }

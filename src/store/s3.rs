@@ -39,7 +39,7 @@ mod watch;
 
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
-pub use options::{Access, Certificates, Class, Encryption, Keeping, S3Options};
+pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options};
 pub use pace::Pace;
 
 /// A store in a bucket, or below a prefix of one.
@@ -103,8 +103,8 @@ impl S3Store {
         match error {
             Error::Denied { verb, key, reason } if is_anonymous => {
                 let why = match self.options.access.anonymous {
-                    true => "lfs-delta.anonymous is set",
-                    false => "no credentials were found",
+                    Anonymous::Always => "lfs-delta.anonymous is set",
+                    _ => "no credentials were found",
                 };
                 Error::Credentials {
                     verb,
@@ -256,7 +256,12 @@ impl ReadStore for S3Store {
             Err(error) if limit.is_some() && is_out_of_range(&error) => return Ok(Box::new(io::empty())),
             opened => opened?,
         };
-        Ok(Box::new(self.reader(opened.0)?))
+        let reader = self.reader(opened.0)?;
+        Ok(match limit {
+            // A service that ignores ranges sends more.
+            Some(limit) => Box::new(reader.take(limit)),
+            None => Box::new(reader),
+        })
     }
 
     fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {

@@ -789,6 +789,13 @@ fn a_service_that_lists_in_small_pages_keeps_every_promise() {
 }
 
 #[test]
+fn a_service_that_ignores_ranges_keeps_every_promise() {
+    let server = S3Server::start();
+    server.ignore_ranges();
+    check_contract(&server, "ranges");
+}
+
+#[test]
 fn a_service_that_ignores_conditions_keeps_every_promise_but_the_second() {
     let server = S3Server::start();
     server.ignore_conditions();

@@ -17,7 +17,7 @@ use aws_smithy_http_client::{Builder, Connector};
 
 use super::credentials::{Chain, Renewing};
 use super::fault::Fault;
-use super::options::Certificates;
+use super::options::{Anonymous, Certificates};
 use super::watch::Watched;
 use super::{Error, Result, S3Store, Service, Verb, retry};
 use crate::model::S3Location;
@@ -30,7 +30,12 @@ impl S3Store {
             .enable_all()
             .build()
             .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
-        let (client, anonymous) = runtime.block_on(self.build_client())?;
+        let (client, anonymous) = runtime.block_on(async {
+            tokio::select! {
+                built = self.build_client() => built,
+                () = self.cancel.raised() => Err(Error::Cancelled),
+            }
+        })?;
         Ok(Service { client, anonymous, runtime })
     }
 
@@ -54,7 +59,11 @@ impl S3Store {
             .retry_classifier(retry::AlsoRetry)
             .force_path_style(wants_path_style(&self.location));
         let renewing = Renewing::new(chain);
-        let anonymous = self.options.access.anonymous || renewing.finds_nothing().await;
+        let anonymous = match self.options.access.anonymous {
+            Anonymous::Never => false,
+            Anonymous::WithoutAny => renewing.finds_nothing().await,
+            Anonymous::Always => true,
+        };
         if anonymous {
             config = config.allow_no_auth();
         } else {

@@ -53,8 +53,8 @@ impl Default for S3Options {
 pub struct Access {
     /// The AWS profile that is meant, whatever the environment says.
     pub profile: Option<String>,
-    /// Whether no credentials are looked for.
-    pub anonymous: bool,
+    /// When no credentials are used.
+    pub anonymous: Anonymous,
     /// Certificates that are trusted besides those of the system.
     pub certificates: Option<Certificates>,
     /// Whether whoever asks pays, instead of the owner of the bucket.
@@ -65,6 +65,18 @@ impl Access {
     pub(super) fn payer(&self) -> Option<RequestPayer> {
         self.requester_pays.then_some(RequestPayer::Requester)
     }
+}
+
+/// When a service is asked without credentials.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Never: whoever wants to write has some, or is told so before anything is asked.
+    Never,
+    /// Where none are found: the store may be public.
+    #[default]
+    WithoutAny,
+    /// Always: none are looked for.
+    Always,
 }
 
 /// How a service is to keep what it is given.
