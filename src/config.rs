@@ -15,7 +15,8 @@ use crate::model::limits::{
 };
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
-use crate::store::{DirectoryStore, S3Options, S3Store, WriteStore};
+use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping};
+use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
 const KNOWN_SERVICES: &[&str] = &[
@@ -116,6 +117,10 @@ impl Settings {
             stall_timeout: source.duration("stallTimeout", defaults.stall_timeout)?,
             attempts: source.number("attempts", u64::from(defaults.attempts))?.clamp(1, 100) as u32,
             backoff: source.duration("backoff", defaults.backoff)?,
+            upload_pace: source.pace("limit-upload", cache_folder.as_deref())?,
+            download_pace: source.pace("limit-download", cache_folder.as_deref())?,
+            access: source.access()?,
+            keeping: source.keeping()?,
         };
         Ok(Self {
             cache_max_bytes: source.cache_size(cache_folder.as_deref())?,
@@ -261,14 +266,14 @@ impl Found {
 }
 
 impl Source<'_> {
-    /// Finds `someName` as `LFS_DELTA_SOME_NAME` or as `lfs-delta.someName`.
+    /// Finds `someName`, or `some-name`, as `LFS_DELTA_SOME_NAME` or as `lfs-delta.someName`.
     fn text(&self, name: &str) -> Option<Found> {
         let mut variable = String::from("LFS_DELTA_");
         for letter in name.chars() {
             if letter.is_ascii_uppercase() {
                 variable.push('_');
             }
-            variable.push(letter.to_ascii_uppercase());
+            variable.push(if letter == '-' { '_' } else { letter.to_ascii_uppercase() });
         }
         if let Some(value) = env::var(&variable).ok().filter(|value| !value.is_empty()) {
             return Some(Found { name: variable, value });
@@ -305,6 +310,66 @@ impl Source<'_> {
     fn size(&self, name: &str, default: u64) -> Result<u64> {
         let Some(found) = self.text(name) else { return Ok(default) };
         parse_size(&found.value).ok_or_else(|| found.wrong("expected a size like 500M, 10G or 0"))
+    }
+
+    /// Finds a limit in KiB per second; its account is below the cache's folder, where every process finds it.
+    fn pace(&self, name: &str, folder: Option<&Path>) -> Result<Option<Pace>> {
+        let limit = self.number(name, 0)?;
+        let file = folder.map(|folder| folder.join("limits").join(name));
+        Ok((limit > 0).then(|| Pace::new(limit, file)))
+    }
+
+    fn access(&self) -> Result<Access> {
+        Ok(Access {
+            profile: self.text("profile").map(|found| found.value),
+            anonymous: match self.switch("anonymous", false)? {
+                true => Anonymous::Always,
+                false => Anonymous::WithoutAny,
+            },
+            certificates: self.certificates()?,
+            requester_pays: self.switch("requesterPays", false)?,
+        })
+    }
+
+    /// Finds the file of certificates: by our own setting, else by the one that AWS tools know.
+    fn certificates(&self) -> Result<Option<Certificates>> {
+        let shared = || {
+            let value = env::var("AWS_CA_BUNDLE").ok().filter(|value| !value.is_empty())?;
+            Some(Found { name: "AWS_CA_BUNDLE".into(), value })
+        };
+        let Some(found) = self.text("caFile").or_else(shared) else { return Ok(None) };
+        let text = std::fs::read_to_string(&found.value).unwrap_or_default();
+        let certificates = Certificates::parse(&text);
+        certificates.map(Some).ok_or_else(|| found.wrong("expected a file with certificates in PEM form"))
+    }
+
+    fn keeping(&self) -> Result<Keeping> {
+        Ok(Keeping {
+            encryption: self.encryption()?,
+            storage_class: self.class("storageClass")?,
+            delta_storage_class: self.class("deltaStorageClass")?,
+        })
+    }
+
+    fn encryption(&self) -> Result<Option<Encryption>> {
+        let key = self.text("sseKmsKeyId");
+        let Some(found) = self.text("sse") else {
+            return Ok(key.map(|key| Encryption::Kms { key: Some(key.value) }));
+        };
+        match (found.value.as_str(), key) {
+            ("AES256", None) => Ok(Some(Encryption::Service)),
+            ("AES256", Some(key)) => Err(key.wrong("a key needs lfs-delta.sse to be aws:kms")),
+            ("aws:kms", key) => Ok(Some(Encryption::Kms { key: key.map(|key| key.value) })),
+            _ => Err(found.wrong("expected AES256 or aws:kms")),
+        }
+    }
+
+    fn class(&self, name: &str) -> Result<Option<Class>> {
+        let Some(found) = self.text(name) else { return Ok(None) };
+        let class = Class::parse(&found.value);
+        class
+            .map(Some)
+            .ok_or_else(|| found.wrong("expected a class that can be read at once, like STANDARD_IA"))
     }
 
     fn effort(&self) -> Result<Effort> {
@@ -427,6 +492,7 @@ mod tests {
             ("lfs-delta.attempts", "-1"),
             ("lfs-delta.threads", "all"),
             ("lfs-delta.memory", "plenty"),
+            ("lfs-delta.limit-upload", "1M"),
         ] {
             let config = Config::from_pairs(&[(key, value)], &[]);
             assert!(matches!(Settings::read(&config), Err(Error::Value { .. })), "{key}");

@@ -144,6 +144,31 @@ impl Lock {
     }
 }
 
+/// Changes a small text under the lock of its file, which is made if need be; `false` where somebody else holds it.
+///
+/// Not durable, and readers without the lock may see a mixture.
+///
+/// # Errors
+/// What the file system says.
+pub fn attempt_update(path: &Path, change: &mut dyn FnMut(&str) -> String) -> io::Result<bool> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(false),
+        Err(fs::TryLockError::Error(error)) => return Err(error),
+    }
+    let mut content = Vec::new();
+    Read::take(&mut file, BUFFER_BYTES as u64).read_to_end(&mut content)?;
+    let changed = change(&String::from_utf8_lossy(&content));
+    rewind(&mut file)?;
+    file.write_all(changed.as_bytes())?;
+    file.set_len(changed.len() as u64)?;
+    Ok(true)
+}
+
 /// A private folder for the temporary files of this process; it goes when this value is dropped.
 #[derive(Debug)]
 pub struct Workspace {

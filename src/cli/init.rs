@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::git::{Config, Git, Place};
 use crate::model::location::SCHEME;
 use crate::model::{Location, S3Location};
+use crate::store::s3::Anonymous;
 
-pub(super) fn init(store: &str, context: &mut Context<'_>) -> Result<()> {
+pub(super) fn init(store: &str, profile: Option<String>, context: &mut Context<'_>) -> Result<()> {
     let git = context.git();
     let place = Place::find(&git)?;
     let top = place.work_tree.clone().ok_or_else(|| {
@@ -22,9 +23,18 @@ pub(super) fn init(store: &str, context: &mut Context<'_>) -> Result<()> {
     let location = locate(store, &top)?;
     let config = Config::read(&git, &place)?;
     check_other_store(&config, &git, &top, &location)?;
-    let settings = Settings::read(&config)?;
+    let mut settings = Settings::read(&config)?;
+    // To make a store is to write.
+    settings.s3.access.anonymous = Anonymous::Never;
+    if profile.is_some() {
+        settings.s3.access.profile = profile.clone();
+    }
     let made = make(&location, &settings, context)?;
     write_lfsconfig(&git, &top, &location)?;
+    if let Some(profile) = profile {
+        // In this clone alone: teammates have profiles of their own.
+        git.run(["config", "--local", "lfs-delta.profile", &profile])?;
+    }
     let trusted = match &location {
         Location::S3(s3) => trust_endpoint(s3, &git)?,
         Location::Directory(_) => None,

@@ -50,11 +50,14 @@ pub enum Command {
     /// Point this repository at a store, and make the store if it is new
     #[command(after_help = "Examples:\n  lfs-delta init s3://bucket/game?region=eu-west-1\n  \
                             lfs-delta init 's3://bucket/game?endpoint=https://s3.example.com'\n  \
-                            lfs-delta init /mnt/share/game")]
+                            lfs-delta init --profile team s3://bucket/game\n  lfs-delta init /mnt/share/game")]
     Init {
         /// s3://bucket/prefix[?region=…&endpoint=…&path-style=…], or a directory (relative to the repository)
         #[arg(value_name = "STORE")]
         store: String,
+        /// The AWS profile to use in this clone, whatever the environment says
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
     },
     /// Trust an S3 endpoint that repositories ask for
     #[command(after_help = "Examples:\n  lfs-delta trust s3.example.com\n  lfs-delta trust 127.0.0.1")]
@@ -108,7 +111,7 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<()> {
     match command {
         Command::Install { scope, trust } => install::install(scope, &trust, context),
         Command::Uninstall { scope } => install::uninstall(scope, context),
-        Command::Init { store } => init::init(&store, context),
+        Command::Init { store, profile } => init::init(&store, profile, context),
         Command::Trust { host } => trust::trust(&host, context),
         Command::Agent { .. } => Err(Error::Internal("the agent is no command for people".into())),
     }

@@ -6,13 +6,13 @@
 //! What surprises: what the machine remembers (`memory`) only ever saves requests. That a copy is *there* is
 //! looked at each time, because buckets get wiped and restored.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use crate::codec::{self, Header};
-use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES};
+use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES, RANGES_MIN_BYTES};
 use crate::model::{Chain, CopyId, CopyName, Entry, Key, KeyPrefix, Link, Nonce, Oid, StoredCopy};
 use crate::store::{self, Body, Listed, Verb, Visit, WriteStore, get_bytes, put_bytes};
 
@@ -114,6 +114,8 @@ pub struct Depot {
     store: Box<dyn WriteStore>,
     listings: Listings,
     memory: Memory,
+    /// Sizes of large copies that were seen in listings and headers: they are fetched in another way.
+    large: Mutex<HashMap<CopyId, u64>>,
     /// Set once the store was looked at: the feature that keeps this program from writing, if there is one.
     opened: OnceLock<Option<String>>,
 }
@@ -126,6 +128,7 @@ impl Depot {
             listings: Listings::new(shared.clone()),
             memory: Memory::new(shared),
             store,
+            large: Mutex::default(),
             opened: OnceLock::new(),
         }
     }
@@ -272,7 +275,9 @@ impl Depot {
     /// What the store says.
     pub fn look(&self, oid: &Oid) -> Result<Folder> {
         self.open()?;
-        Ok(self.listings.look_now(&*self.store, oid)?)
+        let folder = self.listings.look_now(&*self.store, oid)?;
+        self.note_sizes(folder.copies().iter().map(|copy| (copy.name.id, copy.size)));
+        Ok(folder)
     }
 
     /// Returns whether a copy of an object was seen, by its folder's own listing. No request where there is one
@@ -292,7 +297,9 @@ impl Depot {
     pub fn look_recently(&self, oid: &Oid) -> Result<Folder> {
         self.open()?;
         let known = self.memory.get(oid).is_some();
-        Ok(self.listings.look_recently(&*self.store, oid, known)?)
+        let folder = self.listings.look_recently(&*self.store, oid, known)?;
+        self.note_sizes(folder.copies().iter().map(|copy| (copy.name.id, copy.size)));
+        Ok(folder)
     }
 
     /// Finds out whether an object is stored so that it may be relied upon (R5): by a copy that is not condemned,
@@ -420,7 +427,10 @@ impl Depot {
     pub fn read(&self, name: &CopyName) -> Result<Reading> {
         self.open()?;
         let key = Key::copy(name);
-        let mut payload = self.store.get(&key, None)?;
+        let mut payload = match self.large_size(&name.id) {
+            Some(size) => self.store.get_large(&key, size)?,
+            None => self.store.get(&key, None)?,
+        };
         if name.codec().is_none() {
             return Ok(Reading { header: None, payload });
         }
@@ -429,7 +439,17 @@ impl Depot {
             other => damaged(&key, &other),
         })?;
         check_header(name, &header)?;
+        self.note_sizes(header.chain.links.iter().map(|link| (link.id, link.stored_size)));
         Ok(Reading { header: Some(header), payload })
+    }
+
+    fn note_sizes(&self, sizes: impl Iterator<Item = (CopyId, u64)>) {
+        let large = sizes.filter(|(_, size)| *size >= RANGES_MIN_BYTES);
+        self.large.lock().unwrap_or_else(PoisonError::into_inner).extend(large);
+    }
+
+    fn large_size(&self, id: &CopyId) -> Option<u64> {
+        self.large.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
     }
 
     /// Returns a nonce that nobody has used.

@@ -108,3 +108,15 @@ pub const PART_MIN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Parts of one upload that are on their way at once.
 pub const PARTS_IN_FLIGHT: usize = 4;
+
+/// Copies from this size on are fetched by ranges over several connections; below, one connection is as fast.
+pub const RANGES_MIN_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes that one such request asks for: enough to hide its latency, and few enough to wait in memory.
+pub const PIECE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Pieces that a process fetches ahead of those that are being read, all its downloads together: 24 MiB of memory.
+pub const PIECES_AHEAD_MAX: usize = 3;
+
+/// Bytes after which a download that was resumed counts as one that works: its tries are counted anew.
+pub const RESUME_PROGRESS_MIN_BYTES: u64 = 1024 * 1024;

@@ -53,6 +53,12 @@ impl<S: ReadStore> ReadStore for Calls<S> {
         Ok(Box::new(CountingReader { inner, index, log: Arc::clone(&self.log) }))
     }
 
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        let index = self.note(Verb::Get, key.as_str(), 0);
+        let inner = self.inner.get_large(key, size)?;
+        Ok(Box::new(CountingReader { inner, index, log: Arc::clone(&self.log) }))
+    }
+
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
         self.note(Verb::List, prefix.as_str(), 0);
         self.inner.list(prefix, visit)

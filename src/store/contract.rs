@@ -24,6 +24,7 @@ pub fn check_without_conditions(make: Make<'_>) {
     a_shrunken_file_is_refused_and_leaves_nothing(&*make());
     a_missing_key_is_not_found(&*make());
     a_limit_gives_the_first_bytes(&*make());
+    the_size_of_a_large_file_is_only_a_hint(&*make());
     a_listing_is_complete_and_ordered(&*make());
     a_listing_stops_when_told(&*make());
     a_prefix_ends_anywhere_in_a_name(&*make());
@@ -50,6 +51,20 @@ fn what_was_put_can_be_read_and_listed(store: &dyn WriteStore) {
     assert_eq!(get_bytes(store, &key(1, 1), 100).expect("get"), b"content");
     let listed = Listed { key: key(1, 1).as_str().to_owned(), size: 7 };
     assert_eq!(list(store, &KeyPrefix::folder(&Oid::of(&[1]))), [listed]);
+}
+
+fn the_size_of_a_large_file_is_only_a_hint(store: &dyn WriteStore) {
+    for (number, content) in [(1, &b"content"[..]), (2, b"")] {
+        put_bytes(store, &key(number, 1), content).expect("put");
+        for size in [0, 7, 1 << 30] {
+            let mut bytes = Vec::new();
+            let mut reader = store.get_large(&key(number, 1), size).expect("get");
+            reader.read_to_end(&mut bytes).expect("bytes");
+            assert_eq!(bytes, content, "said to have {size} bytes");
+        }
+    }
+    let missing = store.get_large(&key(9, 1), 1 << 30).map(drop);
+    assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
 }
 
 fn a_second_put_is_refused_and_changes_nothing(store: &dyn WriteStore) {

@@ -29,7 +29,7 @@ pub use calls::Calls;
 pub use directory::DirectoryStore;
 pub use error::{Error, Result, Verb};
 pub use memory::MemoryStore;
-pub use s3::{S3Options, S3Store};
+pub use s3::{Pace, S3Options, S3Store};
 
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,16 @@ pub trait ReadStore: Send + Sync {
     /// `NotFound` when the store says that there is none. The reader itself fails with an `io::Error` that
     /// carries a store error; a file shorter than it was announced is one.
     fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>>;
+
+    /// Returns a reader of a whole file that a listing or a header said to have `size` bytes; a store may fetch
+    /// large ones in several pieces at once. The size is only a hint: what is there is what is read.
+    ///
+    /// # Errors
+    /// Those of `get`.
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        let _ = size;
+        self.get(key, None)
+    }
 
     /// Shows every file whose key begins with `prefix`, in the order of their keys.
     ///

@@ -8,64 +8,39 @@
 //! stored file was lost, the repeated request then fails with 412, and the file is looked at, not believed lost.
 
 use std::io::{self, Read};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
-use aws_config::BehaviorVersion;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
-use aws_smithy_http_client::tls;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
-use crate::model::limits::{BUFFER_BYTES, SINGLE_PUT_MAX_BYTES};
+use crate::model::limits::{
+    BUFFER_BYTES, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
+};
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
 mod body;
+mod connect;
+mod credentials;
+mod download;
 mod fault;
+mod options;
+mod pace;
 mod parts;
 mod retry;
+mod watch;
 
+use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
-
-/// Patience with a service. Each is a setting, so that tests of faults take milliseconds.
-#[derive(Debug, Clone)]
-pub struct S3Options {
-    /// Until a connection stands.
-    pub connect_timeout: Duration,
-    /// Until the first byte of an answer.
-    pub read_timeout: Duration,
-    /// Between two pieces of an answer's body.
-    pub stall_timeout: Duration,
-    /// Tries of one request, the first included.
-    pub attempts: u32,
-    /// The pause before the second try; it doubles, with jitter.
-    pub backoff: Duration,
-}
-
-impl Default for S3Options {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
-            stall_timeout: Duration::from_secs(60),
-            attempts: 8,
-            backoff: Duration::from_millis(500),
-        }
-    }
-}
+pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options};
+pub use pace::Pace;
 
 /// A store in a bucket, or below a prefix of one.
 #[derive(Debug)]
@@ -76,19 +51,30 @@ pub struct S3Store {
     service: OnceLock<Service>,
     /// Cleared when the service says that it does not know conditional writes.
     conditional: AtomicBool,
+    /// One permit for each piece of a download that may be fetched ahead.
+    pieces: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Service {
     // Declared before the runtime, so that it goes first.
     client: Client,
+    /// Whether it is asked without credentials.
+    anonymous: bool,
     runtime: Runtime,
 }
 
 impl S3Store {
     /// Names a store; nothing is contacted and no credentials are looked for.
     pub fn new(location: S3Location, options: S3Options, cancel: Cancel) -> Self {
-        Self { location, options, cancel, service: OnceLock::new(), conditional: AtomicBool::new(true) }
+        Self {
+            location,
+            options,
+            cancel,
+            service: OnceLock::new(),
+            conditional: AtomicBool::new(true),
+            pieces: Arc::new(Semaphore::new(PIECES_AHEAD_MAX)),
+        }
     }
 
     fn service(&self) -> Result<&Service> {
@@ -99,72 +85,35 @@ impl S3Store {
         Ok(self.service.get_or_init(|| service))
     }
 
-    fn connect(&self) -> Result<Service> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(8)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
-        let client = runtime.block_on(self.build_client())?;
-        Ok(Service { client, runtime })
-    }
-
-    async fn build_client(&self) -> Result<Client> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.options.connect_timeout)
-            .read_timeout(self.options.read_timeout)
-            .build();
-        let retries = RetryConfig::standard()
-            .with_max_attempts(self.options.attempts)
-            .with_initial_backoff(self.options.backoff);
-        let stalls =
-            StalledStreamProtectionConfig::enabled().grace_period(self.options.stall_timeout).build();
-        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .timeout_config(timeouts)
-            .retry_config(retries)
-            .stalled_stream_protection(stalls)
-            .region(self.region().await?)
-            .load()
-            .await;
-        let mut config = aws_sdk_s3::config::Builder::from(&shared).retry_classifier(retry::AlsoRetry);
-        if let Some(endpoint) = &self.location.endpoint {
-            // Checksum trailers are refused, or worse stored as content, by services other than AWS.
-            config = config
-                .endpoint_url(endpoint.to_string())
-                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        }
-        let path_style = self.location.path_style.unwrap_or(self.location.endpoint.is_some());
-        Ok(Client::from_conf(config.force_path_style(path_style).build()))
-    }
-
-    /// Finds the region without asking the network: that question costs seconds where nobody answers.
-    async fn region(&self) -> Result<Region> {
-        let custom = self.location.endpoint.as_ref().map(|_| Region::from_static("us-east-1"));
-        let chain = RegionProviderChain::first_try(self.location.region.clone().map(Region::new))
-            .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
-            .or_else(custom);
-        chain.region().await.ok_or_else(|| Error::Settings {
-            reason: "no region is set: neither in the store URL (?region=…), nor in AWS_REGION, nor in the AWS profile"
-                .into(),
-        })
-    }
-
     /// Runs a call to its end, or until the process is cancelled.
     fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         let service = self.service()?;
-        service.runtime.block_on(async {
+        let outcome = service.runtime.block_on(async {
             tokio::select! {
                 outcome = call => outcome,
                 () = self.cancel.raised() => Err(Error::Cancelled),
             }
-        })
+        });
+        outcome.map_err(|error| self.explain(error))
+    }
+
+    /// Says of a refusal that nobody was asking, where that is so.
+    fn explain(&self, error: Error) -> Error {
+        let is_anonymous = self.service.get().is_some_and(|service| service.anonymous);
+        match error {
+            Error::Denied { verb, key, reason } if is_anonymous => {
+                let why = match self.options.access.anonymous {
+                    Anonymous::Always => "lfs-delta.anonymous is set",
+                    _ => "no credentials were found",
+                };
+                Error::Credentials {
+                    verb,
+                    key,
+                    reason: format!("{why}, and the service wants some ({reason})"),
+                }
+            }
+            error => error,
+        }
     }
 
     async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
@@ -174,6 +123,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .checksum_mode(ChecksumMode::Enabled)
+            .set_request_payer(self.options.access.payer())
             .send()
             .await;
         match sent.map_err(Fault::from) {
@@ -188,13 +138,17 @@ impl S3Store {
 
     async fn put_single(&self, client: &Client, key: &Key, body: &Body<'_>) -> Result<()> {
         check_digest(key, body)?;
-        let sent = body::Sent::default();
+        let sent = body::Sent::new(self.options.upload_pace.clone());
         let request = client
             .put_object()
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_server_side_encryption(self.options.keeping.encryption())
+            .set_ssekms_key_id(self.options.keeping.kms_key())
+            .set_storage_class(self.options.keeping.class(key))
+            .set_request_payer(self.options.access.payer())
             .set_if_none_match(self.conditional.load(Ordering::Relaxed).then(|| "*".into()))
             .body(sent.count(stream(key, body.source).await?));
         let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
@@ -242,34 +196,18 @@ impl S3Store {
         if body.source.size() > BUFFER_BYTES as u64 {
             return Ok(true);
         }
-        let stored = self.open(key, None).await?.body.collect().await;
-        let stored = stored.map_err(|error| Error::Unavailable {
-            verb: Verb::Get,
-            key: key.to_string(),
-            reason: error.to_string(),
-        })?;
-        Ok(Oid::of(&stored.into_bytes()) == body.digest)
+        let (stored, _) = Stream::open(self.wanted(key)?, Part::first(None)).await?;
+        Ok(Oid::of(&stored.collect_small(key).await?) == body.digest)
     }
 
-    async fn open(&self, key: &Key, range: Option<&Resume>) -> Result<Opened> {
-        let service = self.service.get().ok_or_else(no_service)?;
-        let sent = service
-            .client
-            .get_object()
-            .bucket(&self.location.bucket)
-            .key(self.location.full_key(key.as_str()))
-            .set_range(range.map(|range| range.header()))
-            .set_if_match(range.and_then(|range| range.etag.clone()))
-            .send()
-            .await;
-        let answer = sent.map_err(|error| {
-            Fault::from(error).into_error(Verb::Get, key.as_str(), Some((key, Oid::of(b""))))
-        })?;
-        Ok(Opened {
-            etag: answer.e_tag().map(str::to_owned),
-            length: answer.content_length(),
-            body: answer.body,
-        })
+    fn wanted(&self, key: &Key) -> Result<Wanted> {
+        let client = self.service()?.client.clone();
+        let (location, options) = (self.location.clone(), self.options.clone());
+        Ok(Wanted { key: key.clone(), client, location, options })
+    }
+
+    fn reader(&self, front: Stream) -> Result<Download> {
+        Ok(Download::new(front, self.service()?.runtime.handle().clone(), self.cancel.clone()))
     }
 
     async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
@@ -280,6 +218,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
             .set_continuation_token(token)
+            .set_request_payer(self.options.access.payer())
             .send()
             .await;
         let answer =
@@ -310,55 +249,34 @@ struct Page {
     next: Option<String>,
 }
 
-struct Opened {
-    etag: Option<String>,
-    length: Option<i64>,
-    body: ByteStream,
-}
-
-/// Where a download goes on, and of which file.
-#[derive(Debug, Clone, Default)]
-struct Resume {
-    start: u64,
-    end: Option<u64>,
-    etag: Option<String>,
-}
-
-impl Resume {
-    fn header(&self) -> String {
-        match self.end {
-            Some(end) => format!("bytes={}-{}", self.start, end.saturating_sub(1)),
-            None => format!("bytes={}-", self.start),
-        }
-    }
-}
-
 impl ReadStore for S3Store {
     fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>> {
-        let resume = Resume { start: 0, end: limit, etag: None };
-        let range = limit.map(|_| &resume);
-        let opened = match self.run(self.open(key, range)) {
+        let opened = match self.run(Stream::open(self.wanted(key)?, Part::first(limit))) {
             // The first bytes of an empty file are a range that cannot be satisfied.
-            Err(Error::Unavailable { reason, .. }) if limit.is_some() && reason.starts_with(fault::RANGE) => {
-                return Ok(Box::new(io::empty()));
-            }
+            Err(error) if limit.is_some() && is_out_of_range(&error) => return Ok(Box::new(io::empty())),
             opened => opened?,
         };
-        let service = self.service()?;
-        Ok(Box::new(body::Download {
-            key: key.clone(),
-            client: service.client.clone(),
-            runtime: service.runtime.handle().clone(),
-            location: self.location.clone(),
-            resume: Resume { etag: opened.etag, ..resume },
-            left: opened.length.and_then(|length| u64::try_from(length).ok()),
-            body: opened.body,
-            chunk: bytes::Bytes::new(),
-            stall_timeout: self.options.stall_timeout,
-            attempts: self.options.attempts,
-            backoff: self.options.backoff,
-            cancel: self.cancel.clone(),
-        }))
+        let reader = self.reader(opened.0)?;
+        Ok(match limit {
+            // A service that ignores ranges sends more.
+            Some(limit) => Box::new(reader.take(limit)),
+            None => Box::new(reader),
+        })
+    }
+
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        if size < RANGES_MIN_BYTES || self.options.download_pace.is_some() {
+            return self.get(key, None);
+        }
+        let (front, total) = match self.run(Stream::open(self.wanted(key)?, Part::first(Some(PIECE_BYTES)))) {
+            Err(error) if is_out_of_range(&error) => return self.get(key, None),
+            opened => opened?,
+        };
+        let reader = self.reader(front)?;
+        Ok(match total {
+            Some(total) => Box::new(reader.followed(total, &self.pieces)),
+            None => Box::new(reader),
+        })
     }
 
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
@@ -384,11 +302,13 @@ impl ReadStore for S3Store {
 
 impl WriteStore for S3Store {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
-        let Service { client, runtime } = self.service()?;
+        let Service { client, runtime, .. } = self.service()?;
         let attempt = || match body.source {
             Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
                 // Looks at the cancellation by itself: it has parts to give up.
-                runtime.block_on(self.put_parts(client, key, body, path, size))
+                runtime
+                    .block_on(self.put_parts(client, key, body, path, size))
+                    .map_err(|error| self.explain(error))
             }
             _ => self.run(self.put_single(client, key, body)),
         };
@@ -438,6 +358,10 @@ async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
             stream.map_err(|error| Error::from_io(Verb::Put, key.as_str(), io::Error::other(error)))
         }
     }
+}
+
+fn is_out_of_range(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { reason, .. } if reason.starts_with(fault::RANGE))
 }
 
 fn no_service() -> Error {

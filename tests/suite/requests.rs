@@ -3,15 +3,16 @@
 //! The counts are those of `docs/protocol.md` section 2. What a process or a machine asks once is counted
 //! apart: one LIST for each process, one GET of `lfs-delta.json` and one LIST and PUT in `repos/` for each machine.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
 use lfs_delta::model::Location;
 use lfs_delta::store::{S3Options, S3Store, contract};
 
 use crate::support::data::{noise, text, versions};
-use crate::support::fake_lfs::{FakeLfs, download_event};
+use crate::support::fake_lfs::{FakeLfs, download_event, upload_event};
 use crate::support::run::run;
 use crate::support::s3::{Call, Calls, Fault, Kind, S3Server, any, on};
 use crate::support::sandbox::Sandbox;
@@ -308,6 +309,108 @@ fn refusals_are_not_repeated_and_told_apart() {
     }
 }
 
+/// Lets the agents of a world get their credentials from a program, which gives another session at each run.
+fn use_renewed_credentials(world: &mut World) {
+    let endpoint = world.server().endpoint.clone();
+    let runs = world.sandbox.path("runs");
+    let script = format!(
+        "#!/bin/sh\necho run >> '{runs}'\nprintf '{{\"Version\": 1, \"AccessKeyId\": \"{key}\", \
+         \"SecretAccessKey\": \"{secret}\", \"SessionToken\": \"session-%d\"}}' $(wc -l < '{runs}')\n",
+        runs = runs.display(),
+        key = endpoint.access_key,
+        secret = endpoint.secret_key,
+    );
+    let program = world.sandbox.write_program("get-credentials", &script);
+    let config = format!("[default]\ncredential_process = {}\n", program.display());
+    world.sandbox.write("home/.aws/config", config);
+    world.sandbox.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY");
+}
+
+/// The sessions that calls were made in.
+fn sessions(calls: &Calls) -> Vec<&str> {
+    calls.iter().map(|call| call.header("x-amz-security-token").unwrap_or("none")).collect()
+}
+
+#[test]
+fn credentials_that_expire_are_renewed_and_the_request_is_asked_again() {
+    for kind in [Kind::List, Kind::Put] {
+        let mut world = World::on_s3();
+        use_renewed_credentials(&mut world);
+        let (object, _) = world.local(noise(33, 20_000));
+        world.server().fail(on(kind).key("objects/"), Fault::expired_token());
+        world.push(&object);
+        assert_eq!(world.server().heal(), 1);
+        let calls = taken(&world).1;
+        assert_eq!(sessions(&calls.of(kind)), ["session-1", "session-2"], "{kind:?}");
+    }
+}
+
+#[test]
+fn credentials_that_expire_between_parts_and_ranges_do_not_break_a_transfer() {
+    let mut world = World::on_s3();
+    use_renewed_credentials(&mut world);
+    let (object, _) = world.local(noise(34, 1 << 20).repeat(65));
+    // Parts that were on their way at once expire together: the credentials are renewed once.
+    world.server().fail(on(Kind::PutPart).nth(2).times(2), Fault::expired_token());
+    world.push(&object);
+    assert_eq!(world.server().heal(), 2);
+    let calls = taken(&world).1;
+    let seen: BTreeSet<_> = sessions(&calls).into_iter().collect();
+    assert_eq!(seen, BTreeSet::from(["session-1", "session-2"]));
+    world.add_machine("b");
+    world.server().fail(on(Kind::Get).key("objects/").nth(4), Fault::expired_token());
+    world.pull("b", &object);
+    assert_eq!(world.server().heal(), 1);
+}
+
+#[test]
+fn a_clock_that_is_wrong_once_is_asked_again_once() {
+    for (times, works) in [(1, true), (2, false)] {
+        let world = World::on_s3();
+        let (object, _) = world.local(noise(35, 20_000));
+        let fault = Fault::status(403, "RequestTimeTooSkewed");
+        world.server().fail(on(Kind::Put).key("objects/").times(times), fault);
+        let transfer = world.upload(&object);
+        assert_eq!(transfer.error().is_none(), works, "{transfer:?}");
+        if let Some(message) = transfer.error() {
+            assert_report(message, "E3002", &[&object.oid, "RequestTimeTooSkewed", "clock"]);
+        }
+        assert_eq!(taken(&world).1.count(Kind::Put), 2);
+    }
+}
+
+#[test]
+fn a_service_that_names_a_pause_is_given_it() {
+    for status in [429, 503] {
+        let world = World::on_s3();
+        let (object, _) = world.local(noise(36, 20_000));
+        let fault = Fault::Status { status, code: "SlowDown", retry_after: Some(1) };
+        world.server().fail(on(Kind::Put).key("objects/"), fault);
+        let begun = Instant::now();
+        world.push(&object);
+        // The pause of the settings is 5 ms.
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{status}: after {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_name_that_somebody_else_took_meanwhile_is_not_taken_for_ours() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(37, 20_000));
+    world.server().fail(on(Kind::Put).key("objects/"), Fault::Hang);
+    let mut agent = world.start("a", "upload");
+    agent.send(&upload_event(&object.oid, object.size(), &world.local_path("a", &object)));
+    let calls = world.server().wait_for(|calls| calls.iter().any(|call| call.fault.is_some()));
+    let put = calls.iter().find(|call| call.fault.is_some()).expect("the call");
+    // As many bytes, and others.
+    world.server().put_raw(&put.key, noise(38, 20_000));
+    world.server().release();
+    let transfer = agent.transfer(&object.oid);
+    agent.terminate();
+    assert!(transfer.error().is_some(), "another file was believed to be ours");
+    assert!(taken(&world).1.count(Kind::Head) > 0, "nobody looked");
+}
+
 #[test]
 fn a_page_of_a_proxy_does_not_mean_that_something_is_absent() {
     for kind in [Kind::List, Kind::Get] {
@@ -415,6 +518,82 @@ fn a_body_that_stalls_is_resumed() {
 }
 
 #[test]
+fn a_body_that_breaks_again_and_again_is_given_up_after_the_tries_that_are_set() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_ATTEMPTS", "4");
+    let (object, _) = world.local(noise(27, 300_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().take_calls();
+    world.server().fail(on(Kind::Get).key("objects/").forever(), Fault::CutBody(1000));
+    assert_report(&world.download("b", &object).expect_err("a failure"), "E4001", &[&object.oid]);
+    let gets = taken(&world).1.count(Kind::Get);
+    assert!((4..=8).contains(&gets), "{gets} tries");
+}
+
+/// Bytes of each request for a large copy.
+const PIECE: u64 = 8 << 20;
+
+/// A world in which a raw copy of 40 MiB is stored, and machine `b` that has nothing.
+fn with_a_large_copy(seed: u64) -> (World, Object) {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(seed, 1 << 20).repeat(40));
+    world.push(&object);
+    world.add_machine("b");
+    world.server().take_calls();
+    (world, object)
+}
+
+#[test]
+fn a_large_copy_is_fetched_by_ranges_of_one_file_and_each_byte_once() {
+    let (world, object) = with_a_large_copy(28);
+    world.pull("b", &object);
+    let calls = taken(&world).1.of(Kind::Get);
+    let ranges: BTreeSet<_> =
+        calls.iter().map(|call| call.header("range").unwrap_or_default().to_owned()).collect();
+    let piece = |start: u64| format!("bytes={start}-{}", start + PIECE - 1);
+    assert_eq!(ranges, (0..5).map(|number| piece(number * PIECE)).collect(), "{calls}");
+    assert!(calls[1..].iter().all(|call| call.header("if-match").is_some()), "of any file");
+    assert_eq!((calls.len(), calls.bytes_out()), (5, object.size()));
+}
+
+#[test]
+fn ranges_of_a_large_copy_are_asked_for_at_once_and_no_more_than_four() {
+    let (world, object) = with_a_large_copy(29);
+    let mut agent = world.start("b", "download");
+    world.server().fail(on(Kind::Get).key("objects/").nth(2).times(3), Fault::Hang);
+    agent.send(&download_event(&object.oid, object.size()));
+    world.server().wait_for(|calls| calls.iter().filter(|call| call.fault.is_some()).count() == 3);
+    assert_eq!(taken(&world).1.count(Kind::Get), 4);
+    world.server().release();
+    agent.transfer(&object.oid).succeeded();
+    agent.terminate();
+}
+
+#[test]
+fn a_range_that_is_cut_or_stalls_is_resumed_where_it_broke() {
+    for (seed, fault) in [(30, Fault::CutBody(3_000_000)), (31, Fault::StallBody(3_000_000))] {
+        let (mut world, object) = with_a_large_copy(seed);
+        world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "500ms");
+        for nth in [1, 3] {
+            world.server().fail(on(Kind::Get).key("objects/").nth(nth), fault.clone());
+        }
+        world.pull("b", &object);
+        let calls = taken(&world).1.of(Kind::Get);
+        assert_eq!(world.server().heal(), 2);
+        assert_eq!((calls.len(), calls.bytes_out()), (7, object.size()), "{calls}");
+    }
+}
+
+#[test]
+fn a_service_that_knows_no_ranges_gives_large_copies_in_one_piece() {
+    let (world, object) = with_a_large_copy(32);
+    world.server().ignore_ranges();
+    world.pull("b", &object);
+    assert_eq!(taken(&world).1.count(Kind::Get), 1);
+}
+
+#[test]
 fn a_request_that_is_never_answered_is_asked_again() {
     let mut world = World::on_s3();
     world.sandbox.set("LFS_DELTA_READ_TIMEOUT", "100ms");
@@ -503,6 +682,62 @@ fn a_service_that_ignores_or_refuses_conditions_works_too() {
     assert_eq!(puts.last().and_then(|call| call.header("if-none-match")), None, "{puts}");
 }
 
+// ---- limits
+
+/// Runs a transfer of each object on machine `a` or `b` by agents that all run at once, and returns the time.
+fn at_once(world: &World, operation: &str, objects: &[Object]) -> Duration {
+    let machine = if operation == "upload" { "a" } else { "b" };
+    let agents: Vec<_> = objects.iter().map(|_| world.start(machine, operation)).collect();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for (mut agent, object) in agents.into_iter().zip(objects) {
+            scope.spawn(move || {
+                let transfer = match operation {
+                    "upload" => agent.upload(&object.oid, object.size(), &world.local_path("a", object)),
+                    _ => agent.download(&object.oid, object.size()),
+                };
+                transfer.succeeded();
+                agent.terminate();
+            });
+        }
+    });
+    begun.elapsed()
+}
+
+#[test]
+fn all_agents_of_a_machine_share_one_limit() {
+    let objects = |world: &World| -> Vec<Object> {
+        (40..43).map(|seed| world.local(noise(seed, 256 << 10)).0).collect()
+    };
+    // 768 KiB at 384 KiB/s; the first bytes need not wait.
+    let least = Duration::from_millis(1700);
+    let mut world = World::on_s3();
+    world.add_machine("b");
+    world.sandbox.git("a", &["config", "lfs-delta.limit-upload", "384"]);
+    let objects = objects(&world);
+    let took = at_once(&world, "upload", &objects);
+    assert!(took >= least, "uploaded in {took:?}");
+    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "384");
+    let took = at_once(&world, "download", &objects);
+    assert!(took >= least, "downloaded in {took:?}");
+    for object in &objects {
+        assert!(world.get(&world.copy(object)) == object.bytes, "other bytes were stored");
+    }
+}
+
+#[test]
+fn a_slow_limit_is_not_taken_for_a_broken_connection() {
+    let mut world = World::on_s3();
+    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "16").set("LFS_DELTA_LIMIT_UPLOAD", "16");
+    world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "300ms").set("LFS_DELTA_READ_TIMEOUT", "300ms");
+    let (object, _) = world.local(noise(44, 40_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.pull("b", &object);
+    let calls = taken(&world).1;
+    assert_eq!((calls.count(Kind::Put), calls.count(Kind::Get)), (1, 1), "{calls}");
+}
+
 // ---- the promises of `store`
 
 /// Set for the process in which the contract is checked: a store's URL.
@@ -551,6 +786,13 @@ fn a_service_that_lists_in_small_pages_keeps_every_promise() {
     let server = S3Server::start();
     server.list_in_pages_of(7);
     check_contract(&server, "pages");
+}
+
+#[test]
+fn a_service_that_ignores_ranges_keeps_every_promise() {
+    let server = S3Server::start();
+    server.ignore_ranges();
+    check_contract(&server, "ranges");
 }
 
 #[test]

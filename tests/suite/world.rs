@@ -64,7 +64,11 @@ impl World {
 
     /// A store below a prefix of a bucket, and machine `a`. Retries are quick.
     pub fn on_s3() -> World {
-        let server = S3Server::start();
+        World::on_server(S3Server::start())
+    }
+
+    /// The same, on a server that was started already.
+    pub fn on_server(server: S3Server) -> World {
         let mut sandbox = Sandbox::new();
         sandbox.use_s3(&server.endpoint).set("LFS_DELTA_BACKOFF", "5ms");
         let url = server.endpoint.store_url(PREFIX);

@@ -1,35 +1,43 @@
-//! Bodies: uploads that say how far they are, downloads that go on where they broke.
+//! Bodies of uploads, which say how far they are.
 
-use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use aws_smithy_types::body::Error as BodyError;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::runtime::Handle;
 
-use super::fault::Fault;
-use super::{Error, Resume, Verb};
-use crate::cancel::{Cancel, cancelled};
-use crate::model::{Key, Oid, S3Location};
+use super::pace::Pace;
 
 /// How often an upload reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// Counts the bytes of uploads that are on their way.
+/// Counts the bytes of uploads that are on their way, and holds them to the limit that is set.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sent(Arc<AtomicU64>);
+pub(super) struct Sent {
+    count: Arc<AtomicU64>,
+    pace: Option<Pace>,
+}
 
 impl Sent {
+    pub(super) fn new(pace: Option<Pace>) -> Self {
+        Self { count: Arc::default(), pace }
+    }
+
+    pub(super) const fn is_limited(&self) -> bool {
+        self.pace.is_some()
+    }
+
     /// Makes a body count what is read of it. It can still be sent again.
     pub(super) fn count(&self, stream: ByteStream) -> ByteStream {
-        let counter = self.clone();
-        let wrap = move |inner: SdkBody| SdkBody::from_body_1_x(Counted { inner, sent: counter.clone() });
+        let sent = self.clone();
+        let wrap = move |inner: SdkBody| {
+            SdkBody::from_body_1_x(Counted { inner, sent: sent.clone(), rest: Bytes::new(), wait: None })
+        };
         ByteStream::new(stream.into_inner().map_preserve_contents(wrap))
     }
 
@@ -46,7 +54,7 @@ impl Sent {
                 outcome = &mut call => Some(outcome),
                 _ = ticks.tick() => None,
             };
-            let count = self.0.swap(0, Ordering::Relaxed);
+            let count = self.count.swap(0, Ordering::Relaxed);
             if count > 0 {
                 report(count);
             }
@@ -60,129 +68,63 @@ impl Sent {
 struct Counted {
     inner: SdkBody,
     sent: Sent,
+    /// What was read and waits for its turn.
+    rest: Bytes,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl Counted {
+    /// Waits for the turn of the next slice of `rest`, and takes it.
+    fn poll_slice(&mut self, pace: &Pace, context: &mut Context<'_>) -> Poll<Bytes> {
+        let slice = self.rest.len().min(pace.slice());
+        let wait = self.wait.get_or_insert_with(|| Box::pin(pace.clone().pass(slice)));
+        ready!(wait.as_mut().poll(context));
+        self.wait = None;
+        Poll::Ready(self.rest.split_to(slice))
+    }
+
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(pace) = self.sent.pace.clone() else {
+            return http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
+        };
+        if self.rest.is_empty() {
+            match ready!(http_body::Body::poll_frame(Pin::new(&mut self.inner), context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => self.rest = bytes,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        self.poll_slice(&pace, context).map(|bytes| Some(Ok(Frame::data(bytes))))
+    }
 }
 
 impl http_body::Body for Counted {
     type Data = Bytes;
-    type Error = aws_smithy_types::body::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = http_body::Body::poll_frame(Pin::new(&mut self.inner), context);
+        let frame = self.poll_inner(context);
         if let Poll::Ready(Some(Ok(frame))) = &frame {
             let count = frame.data_ref().map_or(0, Bytes::len);
-            self.sent.0.fetch_add(count as u64, Ordering::Relaxed);
+            self.sent.count.fetch_add(count as u64, Ordering::Relaxed);
         }
         frame
     }
 
     fn size_hint(&self) -> SizeHint {
-        http_body::Body::size_hint(&self.inner)
+        let inner = http_body::Body::size_hint(&self.inner);
+        match inner.exact() {
+            Some(exact) => SizeHint::with_exact(exact + self.rest.len() as u64),
+            None => inner,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        http_body::Body::is_end_stream(&self.inner)
-    }
-}
-
-/// The body of a GET as a blocking reader.
-pub(super) struct Download {
-    pub(super) key: Key,
-    pub(super) client: Client,
-    pub(super) runtime: Handle,
-    pub(super) location: S3Location,
-    pub(super) resume: Resume,
-    /// Bytes that are still to come, where the service said so.
-    pub(super) left: Option<u64>,
-    pub(super) body: ByteStream,
-    pub(super) chunk: Bytes,
-    pub(super) stall_timeout: Duration,
-    /// Tries that are left when the body breaks.
-    pub(super) attempts: u32,
-    pub(super) backoff: Duration,
-    pub(super) cancel: Cancel,
-}
-
-impl Download {
-    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            let reason = match self.poll_chunk()? {
-                Ok(Some(chunk)) => return Ok(Some(chunk)),
-                Ok(None) if self.left.is_none_or(|left| left == 0) => return Ok(None),
-                Ok(None) => "the answer ended early".to_owned(),
-                Err(reason) => reason,
-            };
-            self.attempts = self.attempts.saturating_sub(1);
-            if self.attempts == 0 {
-                return Err(io::Error::other(self.unavailable(reason)));
-            }
-            tracing::debug!(key = %self.key, offset = self.resume.start, reason, "a download broke: resuming");
-            self.reopen()?;
-        }
-    }
-
-    /// Waits for the next piece; the inner error says how the body broke.
-    fn poll_chunk(&mut self) -> io::Result<Result<Option<Bytes>, String>> {
-        let Self { body, cancel, runtime, stall_timeout, .. } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                piece = tokio::time::timeout(*stall_timeout, body.next()) => Ok(match piece {
-                    Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-                    Ok(Some(Err(error))) => Err(error.to_string()),
-                    Ok(None) => Ok(None),
-                    Err(_) => Err(format!("no byte came for {} ms", stall_timeout.as_millis())),
-                }),
-                () = cancel.raised() => Err(cancelled()),
-            }
-        })
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.location.bucket)
-            .key(self.location.full_key(self.key.as_str()))
-            .range(self.resume.header())
-            .set_if_match(self.resume.etag.clone());
-        let sent = self.runtime.block_on(async {
-            tokio::time::sleep(self.backoff).await;
-            tokio::select! {
-                sent = request.send() => Ok(sent),
-                () = self.cancel.raised() => Err(cancelled()),
-            }
-        })?;
-        let file = Some((&self.key, Oid::of(b"")));
-        let answer = sent.map_err(|error| {
-            io::Error::other(Fault::from(error).into_error(Verb::Get, self.key.as_str(), file))
-        })?;
-        // A service that ignores the range begins anew: its bytes would be the wrong ones.
-        if self.resume.start > 0 && answer.content_range().is_none() {
-            return Err(io::Error::other(self.unavailable("the service does not resume downloads".into())));
-        }
-        self.body = answer.body;
-        Ok(())
-    }
-
-    fn unavailable(&self, reason: String) -> Error {
-        Error::Unavailable { verb: Verb::Get, key: self.key.to_string(), reason }
-    }
-}
-
-impl Read for Download {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.chunk.is_empty() && !buffer.is_empty() {
-            match self.next_chunk()? {
-                Some(chunk) => self.chunk = chunk,
-                None => return Ok(0),
-            }
-        }
-        let count = self.chunk.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.chunk.split_to(count));
-        self.resume.start += count as u64;
-        self.left = self.left.map(|left| left.saturating_sub(count as u64));
-        Ok(count)
+        self.rest.is_empty() && http_body::Body::is_end_stream(&self.inner)
     }
 }

@@ -85,6 +85,11 @@ impl Fault {
                     reason: format!("the bucket is in another region or at another address ({reason})"),
                 }
             }
+            (_, "SecondLevelDomainForbidden" | "PathStyleDomainForbidden", _) => Error::Settings {
+                reason: format!(
+                    "this service wants the bucket in the host name: add path-style=false to the store URL ({reason})"
+                ),
+            },
             (Some(401 | 403), _, _) => Error::Denied { verb, key, reason },
             (Some(416), "", _) => Error::Unavailable { verb, key, reason: format!("{RANGE}: {reason}") },
             (Some(501), "", _) => {
@@ -155,6 +160,15 @@ mod tests {
     fn expired_credentials_are_not_a_lack_of_rights() {
         assert!(matches!(error(403, "ExpiredToken"), Error::Credentials { .. }));
         assert!(matches!(error(403, "AccessDenied"), Error::Denied { .. }));
+    }
+
+    #[test]
+    fn a_service_that_wants_another_style_of_address_is_understood() {
+        for (status, code) in [(403, "SecondLevelDomainForbidden"), (400, "PathStyleDomainForbidden")] {
+            assert!(
+                matches!(error(status, code), Error::Settings { reason } if reason.contains("path-style=false"))
+            );
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, Length};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, RequestPayer};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -32,6 +32,7 @@ struct Upload {
     bucket: String,
     key: String,
     id: String,
+    payer: Option<RequestPayer>,
 }
 
 impl S3Store {
@@ -44,7 +45,7 @@ impl S3Store {
         size: u64,
     ) -> Result<()> {
         let upload = self.begin(client, key, body.digest).await?;
-        let sent = Sent::default();
+        let sent = Sent::new(self.options.upload_pace.clone());
         let sending = sent.report(body.sent, upload.send_parts(key, path, size, &sent));
         let outcome = tokio::select! {
             outcome = sending => outcome,
@@ -64,7 +65,17 @@ impl S3Store {
 
     async fn begin(&self, client: &Client, key: &Key, digest: Oid) -> Result<Upload> {
         let (bucket, full) = (self.location.bucket.clone(), self.location.full_key(key.as_str()));
-        let sent = client.create_multipart_upload().bucket(&bucket).key(&full).send().await;
+        let payer = self.options.access.payer();
+        let sent = client
+            .create_multipart_upload()
+            .bucket(&bucket)
+            .key(&full)
+            .set_server_side_encryption(self.options.keeping.encryption())
+            .set_ssekms_key_id(self.options.keeping.kms_key())
+            .set_storage_class(self.options.keeping.class(key))
+            .set_request_payer(payer.clone())
+            .send()
+            .await;
         let begun = sent
             .map_err(|error| Fault::from(error).into_error(Verb::Put, key.as_str(), Some((key, digest))))?;
         let id = begun.upload_id().map(str::to_owned).ok_or_else(|| Error::Unavailable {
@@ -72,7 +83,7 @@ impl S3Store {
             key: key.to_string(),
             reason: "the service began an upload without naming it".into(),
         })?;
-        Ok(Upload { client: client.clone(), bucket, key: full, id })
+        Ok(Upload { client: client.clone(), bucket, key: full, id, payer })
     }
 
     async fn complete(
@@ -90,6 +101,7 @@ impl S3Store {
             .key(&upload.key)
             .upload_id(&upload.id)
             .multipart_upload(parts)
+            .set_request_payer(upload.payer.clone())
             .send()
             .await;
         match sent.map_err(Fault::from) {
@@ -102,7 +114,9 @@ impl S3Store {
 impl Upload {
     async fn send_parts(&self, key: &Key, path: &Path, size: u64, sent: &Sent) -> Result<Vec<CompletedPart>> {
         let part_size = PART_MIN_BYTES.max(size.div_ceil(PARTS_MAX));
-        let slots = Arc::new(Semaphore::new(PARTS_IN_FLIGHT));
+        // Where a limit is the bottleneck, more connections would only be slower ones.
+        let slots = if sent.is_limited() { 1 } else { PARTS_IN_FLIGHT };
+        let slots = Arc::new(Semaphore::new(slots));
         let mut tasks = JoinSet::new();
         for (number, start) in (1..).zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX)))
         {
@@ -143,6 +157,7 @@ impl Upload {
             .key(&self.key)
             .upload_id(&self.id)
             .part_number(part.number)
+            .set_request_payer(self.payer.clone())
             .content_length(i64::try_from(part.length).unwrap_or(i64::MAX))
             .body(sent.count(stream))
             .send()
@@ -159,7 +174,8 @@ impl Upload {
     /// Gives the parts up. A failure costs space until the bucket's own rule for abandoned parts removes them.
     async fn abort(&self, patience: Duration) {
         let request = self.client.abort_multipart_upload();
-        let aborted = request.bucket(&self.bucket).key(&self.key).upload_id(&self.id).send();
+        let request = request.bucket(&self.bucket).key(&self.key).upload_id(&self.id);
+        let aborted = request.set_request_payer(self.payer.clone()).send();
         let aborted = tokio::time::timeout(patience, aborted).await;
         tracing::debug!(
             key = self.key,

@@ -65,7 +65,8 @@ impl S3 for Backend {
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.state().bucket(&request.input.bucket)?;
-        answer(HeadBucketOutput::default())
+        let bucket_region = self.state().rules.region.map(str::to_owned);
+        answer(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() })
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -91,7 +92,8 @@ impl S3 for Backend {
         let input = request.input;
         let stored = self.state().get(&input.bucket, &input.key, &conditions_of!(input))?;
         let size = stored.bytes.len() as u64;
-        let range = input.range.map(|range| range.check(size)).transpose()?;
+        let ignored = self.state().rules.ignore_ranges;
+        let range = input.range.filter(|_| !ignored).map(|range| range.check(size)).transpose()?;
         let (bytes, content_range) = match range {
             None => (stored.bytes.clone(), None),
             Some(range) => (

@@ -19,12 +19,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use self::backend::Backend;
 use self::faults::Plan;
@@ -39,6 +44,18 @@ const ACCESS_KEY: &str = "AKIDFORTESTSONLY";
 /// Distinctive, so that a test can look for it in logs and messages.
 const SECRET_KEY: &str = "secret-that-must-never-be-printed";
 const BUCKET: &str = "lfs-test";
+
+/// The certificate of the authority that the TLS server's own is from, for 100 years from 2026.
+pub const AUTHORITY: &str = include_str!("tls/ca.pem");
+
+fn tls_acceptor() -> TlsAcceptor {
+    let certificate =
+        CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).expect("a key");
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+    let config = config.with_safe_default_protocol_versions().expect("TLS 1.2 and 1.3").with_no_client_auth();
+    Arc::new(config.with_single_cert(vec![certificate], key).expect("a key for the certificate")).into()
+}
 
 /// How long `wait_for` waits: far more than any call takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,6 +81,16 @@ struct Shared {
 impl S3Server {
     /// Starts a server with one empty bucket.
     pub fn start() -> S3Server {
+        S3Server::start_with(None)
+    }
+
+    /// Starts one that speaks TLS. Nobody trusts it but whoever knows the authority in `AUTHORITY`.
+    pub fn start_tls() -> S3Server {
+        S3Server::start_with(Some(tls_acceptor()))
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>) -> S3Server {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("s3-server")
@@ -74,9 +101,9 @@ impl S3Server {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         listener.set_nonblocking(true).expect("a listener tokio can take");
         let address = listener.local_addr().expect("the address just bound");
-        runtime.spawn(serve::accept(listener, shared.clone()));
+        runtime.spawn(serve::accept(listener, tls, shared.clone()));
         let endpoint = Endpoint {
-            url: format!("http://{address}"),
+            url: format!("{scheme}://{address}"),
             access_key: ACCESS_KEY.to_owned(),
             secret_key: SECRET_KEY.to_owned(),
             bucket: BUCKET.to_owned(),
@@ -145,6 +172,21 @@ impl S3Server {
     /// Answers conditional requests as if they had no condition, as some stores do.
     pub fn ignore_conditions(&self) {
         self.rules(|rules| rules.ignore_conditions = true);
+    }
+
+    /// Answers whole objects where ranges are asked for, as a simple web server does.
+    pub fn ignore_ranges(&self) {
+        self.rules(|rules| rules.ignore_ranges = true);
+    }
+
+    /// Lets everybody read and list, credentials or none.
+    pub fn make_public(&self) {
+        self.rules(|rules| rules.public = true);
+    }
+
+    /// Tells this region to whoever asks where the bucket is.
+    pub fn be_in(&self, region: &'static str) {
+        self.rules(|rules| rules.region = Some(region));
     }
 
     /// Cuts listings into pages of at most this many entries.
@@ -252,6 +294,7 @@ impl Shared {
         let backend = Backend::default();
         let mut builder = S3ServiceBuilder::new(backend.clone());
         builder.set_auth(OneUser);
+        builder.set_access(Doorkeeper(backend.clone()));
         Shared {
             service: builder.build(),
             backend,
@@ -259,6 +302,22 @@ impl Shared {
             plan: Plan::default(),
             released: watch::Sender::new(0),
         }
+    }
+}
+
+/// Lets strangers do what the rules allow, and those who signed everything.
+struct Doorkeeper(Backend);
+
+#[async_trait::async_trait]
+impl S3Access for Doorkeeper {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let rules = self.0.state().rules;
+        let reads = matches!(*context.method(), http::Method::GET | http::Method::HEAD);
+        let asks_where = context.s3_op().name() == "HeadBucket" && rules.region.is_some();
+        if context.credentials().is_some() || (rules.public && reads) || asks_where {
+            return Ok(());
+        }
+        Err(s3_error!(AccessDenied, "Signature is required"))
     }
 }
 

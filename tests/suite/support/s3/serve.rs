@@ -6,26 +6,43 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::faults::{Fault, refusal};
 use super::log::{Call, Meter};
 use super::wire::{Counted, Line, Outgoing, Socket, torn};
 
-/// Serves until the runtime ends.
-pub async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+/// Serves until the runtime ends; by TLS where there is an acceptor for it.
+pub async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let listener = TcpListener::from_std(listener).expect("a listener tokio can take");
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
-        tokio::spawn(serve_connection(stream, shared.clone()));
+        let (tls, shared) = (tls.clone(), shared.clone());
+        tokio::spawn(async move {
+            let line = Line::default();
+            let socket = Socket { stream, line: line.clone() };
+            match tls {
+                None => serve_connection(socket, line, shared).await,
+                Some(tls) => {
+                    // A client that does not trust us goes away here.
+                    if let Ok(socket) = tls.accept(socket).await {
+                        serve_connection(socket, line, shared).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve_connection(stream: tokio::net::TcpStream, shared: Arc<Shared>) {
-    let line = Line::default();
-    let socket = Socket { stream, line: line.clone() };
+async fn serve_connection(
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    line: Line,
+    shared: Arc<Shared>,
+) {
     let service = hyper::service::service_fn(move |request| {
         let exchange = Exchange::begin(&request, shared.clone(), line.clone());
         exchange.run(request)

@@ -50,6 +50,12 @@ pub struct Rules {
     pub ignore_conditions: bool,
     /// Refuse DELETE, and PUT of other bytes under an existing key, with 403.
     pub append_only: bool,
+    /// Answer the whole object where a range is asked for.
+    pub ignore_ranges: bool,
+    /// Let everybody read and list.
+    pub public: bool,
+    /// The region that the bucket is in, told to whoever asks for the bucket's head.
+    pub region: Option<&'static str>,
     /// Most entries in one page of a listing.
     pub page_max: usize,
     /// Least size of every part but the last.
@@ -58,7 +64,15 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { ignore_conditions: false, append_only: false, page_max: 1000, part_min_bytes: 5 << 20 }
+        Rules {
+            ignore_conditions: false,
+            append_only: false,
+            ignore_ranges: false,
+            public: false,
+            region: None,
+            page_max: 1000,
+            part_min_bytes: 5 << 20,
+        }
     }
 }
 
