@@ -371,6 +371,8 @@ def measure_all(arguments, verdict):
     rows, peers = Rows(arguments.rows), Peers(arguments.corpora, arguments.peers)
     program = arguments.program.resolve(strict=True)
     found = {path.name for path in arguments.corpora.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    if unknown := set(arguments.names) - found:
+        sys.exit(f"codec: no corpus {', '.join(sorted(unknown))} in {arguments.corpora}")
     names = arguments.names or [name for name in CORPORA if name in found] + sorted(found - set(CORPORA))
     for step in arguments.steps.split(","):
         files = {name: pair(arguments.corpora, name, step) for name in names}
