@@ -183,7 +183,7 @@ def share(part, whole):
     if part is None:
         return "–"
     percent = 100 * part / whole
-    return f"{percent:.2f}" if percent >= 1 else f"{percent:.2g}" if percent >= 0.001 else f"{percent:.4f}"
+    return f"{percent:.2f}" if percent >= 0.1 else f"{percent:.2g}" if percent >= 0.001 else f"{percent:.4f}"
 
 
 def print_sums(table):
