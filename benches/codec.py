@@ -183,7 +183,7 @@ def share(part, whole):
     if part is None:
         return "–"
     percent = 100 * part / whole
-    return f"{percent:.2f}" if percent >= 1 else f"{percent:.2g}" if percent >= 0.001 else f"{percent:.4f}"
+    return f"{percent:.2f}" if percent >= 0.1 else f"{percent:.2g}" if percent >= 0.001 else f"{percent:.4f}"
 
 
 def print_sums(table):
@@ -371,6 +371,8 @@ def measure_all(arguments, verdict):
     rows, peers = Rows(arguments.rows), Peers(arguments.corpora, arguments.peers)
     program = arguments.program.resolve(strict=True)
     found = {path.name for path in arguments.corpora.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    if unknown := set(arguments.names) - found:
+        sys.exit(f"codec: no corpus {', '.join(sorted(unknown))} in {arguments.corpora}")
     names = arguments.names or [name for name in CORPORA if name in found] + sorted(found - set(CORPORA))
     for step in arguments.steps.split(","):
         files = {name: pair(arguments.corpora, name, step) for name in names}
