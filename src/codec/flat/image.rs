@@ -1,4 +1,5 @@
-//! Finds executable images inside a byte string and where their parts live in memory.
+//! Finds executable images inside a byte string and where their parts live in memory: ELF here, PE
+//! and Mach-O in files of their own.
 //!
 //! Only the encoder parses. What it found goes into the delta, so a decoder never depends on how
 //! well headers were understood. Positions are relative to the image: archives put images anywhere.
@@ -11,7 +12,8 @@ pub const IMAGES_MAX: usize = 64;
 /// Loaded parts of one image.
 pub const PARTS_MAX: usize = 64;
 const SYMBOL_TABLES_MAX: usize = 16;
-const ADDRESS_MAX: u64 = 1 << 46;
+/// Higher addresses stand for bytes that are never loaded.
+pub const ADDRESS_MAX: u64 = 1 << 46;
 
 /// The instruction set of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,22 +134,41 @@ pub fn find_images(bytes: &[u8]) -> Vec<Image> {
 
 /// Finds the next place at or behind `from` that may begin an image.
 fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
-    // Every magic has its second byte below, so one byte in two or more can be skipped.
-    let mut at = from;
+    if from == 0 && bytes.len() >= 64 && bytes.starts_with(b"MZ") {
+        return Some(0); // the loop looks at the byte before this magic, too
+    }
+    // Every magic has its second byte below, so most bytes can be skipped.
+    let mut at = from.saturating_sub(1);
     while at + 64 <= bytes.len() {
-        match bytes[at + 3] {
-            b'F' if &bytes[at..at + 4] == b"\x7fELF" => return Some(at),
-            b'L' => at += 1,
-            b'E' => at += 2,
-            0x7F => at += 3,
-            _ => at += 4,
+        let magic = &bytes[at..at + 4];
+        match magic[3] {
+            b'F' | 0xFE if is_long_magic(magic) && at >= from => return Some(at),
+            0x90 | b'x' if magic[1..3] == *b"MZ" => return Some(at + 1),
+            b'L' | 0xED | b'Z' => at += 1,
+            b'E' | 0xFA | b'M' => at += 2,
+            _ => at += 3,
         }
     }
     None
 }
 
+/// Whether four bytes begin an ELF or a 64-bit Mach-O image.
+fn is_long_magic(bytes: &[u8]) -> bool {
+    bytes == b"\x7fELF" || bytes == MACHO_MAGIC
+}
+
+const MACHO_MAGIC: [u8; 4] = [0xCF, 0xFA, 0xED, 0xFE];
+
 fn parse(bytes: &[u8], at: usize) -> Option<Image> {
     let image = &bytes[at..];
+    match image[0] {
+        0x7F => parse_elf(image, at as u64),
+        b'M' => super::image_pe::parse(image, at as u64),
+        _ => super::image_macho::parse(image, at as u64),
+    }
+}
+
+fn parse_elf(image: &[u8], at: u64) -> Option<Image> {
     if image[4..7] != [2, 1, 1] {
         return None;
     }
@@ -156,7 +177,7 @@ fn parse(bytes: &[u8], at: usize) -> Option<Image> {
         183 => Machine::Arm,
         _ => return None,
     };
-    Elf { image }.read(machine, at as u64)
+    Elf { image }.read(machine, at)
 }
 
 /// A 64-bit little-endian ELF image.
@@ -268,7 +289,7 @@ fn largest_sections(sections: &[Section]) -> impl Iterator<Item = u64> {
 }
 
 /// Sorts parts by position and drops what overlaps an earlier one.
-fn disjoint(mut parts: Vec<Part>) -> Vec<Part> {
+pub fn disjoint(mut parts: Vec<Part>) -> Vec<Part> {
     parts.sort_by_key(|part| part.offset);
     let mut end = 0;
     parts.retain(|part| {

@@ -20,7 +20,7 @@ const ODDS_MAX: i32 = 2047;
 /// A weight of one.
 const ONE: i32 = 1 << 16;
 const WEIGHT_START: i32 = ONE / CONTEXTS as i32 + 6000;
-const LEARNING: i32 = 10;
+const LEARNING: i32 = 20;
 
 /// Probability out of 65536 by log-odds from -8 to 8 in steps of a half.
 const LOGISTIC: [i32; 33] = [
@@ -71,7 +71,7 @@ impl ByteModel for Mixing {
         Self {
             counters: vec![1 << 31; 1 << bits],
             mask: ((1 << bits) - 1) & !(NODE - 1),
-            weights: vec![[WEIGHT_START; CONTEXTS]; SETS * 8],
+            weights: vec![[WEIGHT_START; CONTEXTS]; SETS * 2 * NODE],
             stretch: stretches(),
             squash: (-2048..2048).map(|odds| squash(odds) as u16).collect(),
             steps: (0..1 << COUNT_BITS).map(|count| 655_360 / (10 * count + 16)).collect(),
@@ -80,9 +80,9 @@ impl ByteModel for Mixing {
 
     #[inline]
     fn code<C: Coder>(&mut self, coder: &mut C, contexts: &[u32; CONTEXTS], set: usize, byte: u8) -> u8 {
-        let high = self.nibble(coder, self.nodes(contexts, 0), set * 8, byte >> 4);
+        let high = self.nibble(coder, self.nodes(contexts, 0), set * 2 * NODE, byte >> 4);
         let nodes = self.nodes(contexts, u64::from(high) + 1);
-        high << 4 | self.nibble(coder, nodes, set * 8 + 4, byte & 15)
+        high << 4 | self.nibble(coder, nodes, (set * 2 + 1) * NODE, byte & 15)
     }
 }
 
@@ -102,7 +102,7 @@ impl Mixing {
         for place in 0..4 {
             let slots = nodes.map(|node| node + prefix);
             let bit = nibble >> (3 - place) & 1 == 1;
-            let bit = self.bit(coder, slots, set + place, bit);
+            let bit = self.bit(coder, slots, set + prefix, bit);
             prefix = prefix << 1 | usize::from(bit);
         }
         prefix as u8 & 15

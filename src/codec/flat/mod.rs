@@ -14,6 +14,8 @@ mod control;
 mod delta;
 mod edits;
 mod image;
+mod image_macho;
+mod image_pe;
 mod lean;
 mod literal;
 mod matcher;
