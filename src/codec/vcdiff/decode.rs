@@ -103,9 +103,9 @@ impl<'a> Decoder<'a> {
             _ => return Err(corrupt("a window of the delta is of an unknown kind")),
         }
         let (size, start) = (varint::read(self.delta)?, varint::read(self.delta)?);
-        let range = start.checked_add(size).and_then(|end| {
-            Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-        });
+        let range = start
+            .checked_add(size)
+            .and_then(|end| Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?));
         let segment = range.and_then(|range| self.base.get(range));
         segment.ok_or_else(|| corrupt("the delta copies from behind the end of its base"))
     }

@@ -165,8 +165,10 @@ struct Bits<'a> {
 impl Bits<'_> {
     fn bit(&mut self) -> Result<usize> {
         if self.count == 0 {
-            let (&byte, rest) =
-                self.bytes.split_first().ok_or_else(|| corrupt("a compressed section of the delta is cut"))?;
+            let (&byte, rest) = self
+                .bytes
+                .split_first()
+                .ok_or_else(|| corrupt("a compressed section of the delta is cut"))?;
             (self.bytes, self.held, self.count) = (rest, byte, 8);
         }
         let bit = self.held & 1;

@@ -6,15 +6,33 @@
 
 use std::io::{self, Write};
 
+use super::density::{millibits, repeats};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
-use super::matching::{Copy, Prices, find_copies};
-use super::secondary::{Model, Search, Secondary, Squeezer};
+use super::matching::{Copy, find_copies};
+use super::secondary::{Context, Model, Search, Secondary, Squeezer};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
 use crate::codec::{Effort, Result};
 
 /// Bytes of a window: what stock xdelta3 writes.
 const WINDOW_BYTES: usize = 8 << 20;
+
+/// The kinds of section, in their order.
+const DATA: usize = 0;
+const INSTRUCTIONS: usize = 1;
+const ADDRESSES: usize = 2;
+/// Bytes that take more than this may be compressed already.
+const DENSE_MILLIBITS: u64 = 7900;
+/// Data of which a sample stays larger than this is not compressed: LZMA takes most of the time.
+const DENSE_PERMILLE: usize = 978;
+/// Bytes of a section that are compressed to see what comes of it.
+const SAMPLE_BYTES: usize = 256 << 10;
+/// Below this the best compression takes no time.
+const SMALL_BYTES: usize = 256 << 10;
+/// Above this, weighing what LZMA finds takes longer than it gains.
+const LARGE_BYTES: usize = 2 << 20;
+/// Above this LZMA finds little, however hard it looks.
+const LIGHT_MILLIBITS: u64 = 7000;
 
 /// Writes a delta; see `super::encode`.
 pub fn encode(
@@ -24,47 +42,41 @@ pub fn encode(
     sink: &mut dyn Write,
     check: &dyn Fn() -> io::Result<()>,
 ) -> Result<()> {
-    let prices = Prices { literal: env("LIT", 6), shifts: [env("S0", 14), env("S1", 20), env("S1", 20)+2, env("S1", 20)+4], anywhere: env("ANY", 40) };
-    let t = std::time::Instant::now();
-    let copies = find_copies(base, target, env("STEP", 3) as usize, prices, check)?;
-    let t1 = t.elapsed();
-    let windows = split(base.len(), target, &copies);
-    if std::env::var("DUMP").is_ok() {
-        for (kind, name) in ["data", "inst", "addr"].iter().enumerate() {
-            let all: Vec<u8> = windows.iter().flat_map(|w| w.sections[kind].clone()).collect();
-            std::fs::write(format!("/work/lab-vcdiff/dump.{name}"), all)?;
-        }
-    }
-    let (windows, packed) = pack(windows, effort, check)?;
-    if std::env::var("V").is_ok() {
-        let s: Vec<usize> = (0..3).map(|k| windows.iter().map(|w| w.sections[k].len()).sum()).collect();
-        eprintln!("match {t1:?} all {:?} copies {} packed {s:?}", t.elapsed(), copies.len());
-    }
-    let secondary = packed.contains(&true).then_some(Secondary::Lzma);
+    let step = match effort {
+        Effort::Fast => 8,
+        Effort::Default => 4,
+        Effort::Max => 2,
+    };
+    let copies = find_copies(base, target, step, check)?;
+    let mut windows = split(base.len(), target, &copies);
+    let is_packed = pack(&mut windows, effort, check)?;
+    let secondary = is_packed.then_some(Secondary::Lzma);
     sink.write_all(&Header { secondary, app_header: None }.to_bytes())?;
     for window in &windows {
         check()?;
-        window.write(base.len(), packed, sink)?;
+        window.write(base.len(), sink)?;
     }
     Ok(())
 }
-fn env(n: &str, d: i64) -> i64 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
 
 /// A window on its way into the delta.
 struct Window<'a> {
     target: &'a [u8],
-    /// Data, instructions, addresses.
     sections: [Vec<u8>; 3],
+    /// A bit for each kind of section that is compressed.
+    packed: u8,
 }
 
 /// Cuts target and copies into windows.
 fn split<'a>(base_size: usize, target: &'a [u8], copies: &[Copy]) -> Vec<Window<'a>> {
     let mut copies = copies.iter().copied().peekable();
     let mut windows = Vec::new();
-    for (number, bytes) in target.chunks(WINDOW_BYTES).enumerate() {
+    // Stock xdelta3 makes no file of a delta without windows, so there is one for an empty target too.
+    let first = target.split_at(target.len().min(WINDOW_BYTES));
+    for (number, bytes) in std::iter::once(first.0).chain(first.1.chunks(WINDOW_BYTES)).enumerate() {
         let start = number * WINDOW_BYTES;
         let end = start + bytes.len();
-        let mut window = Window { target: bytes, sections: Default::default() };
+        let mut window = Window { target: bytes, sections: Default::default(), packed: 0 };
         let mut at = start;
         while let Some(copy) = copies.peek_mut().filter(|copy| copy.target < end) {
             let size = copy.size.min(end - copy.target);
@@ -96,11 +108,17 @@ impl Window<'_> {
         varint::put(&mut self.sections[2], distance as u64);
     }
 
-    fn write(&self, base_size: usize, packed: [bool; 3], sink: &mut dyn Write) -> Result<()> {
+    fn replace(&mut self, kind: usize, packed: Option<Vec<u8>>) {
+        if let Some(packed) = packed {
+            self.sections[kind] = packed;
+            self.packed |= 1 << kind;
+        }
+    }
+
+    fn write(&self, base_size: usize, sink: &mut dyn Write) -> Result<()> {
         let mut head = Vec::new();
         varint::put(&mut head, self.target.len() as u64);
-        let bits = self.sections.iter().zip(packed).enumerate();
-        head.push(bits.map(|(kind, (section, packed))| u8::from(packed && !section.is_empty()) << kind).sum());
+        head.push(self.packed);
         for section in &self.sections {
             varint::put(&mut head, section.len() as u64);
         }
@@ -119,39 +137,92 @@ impl Window<'_> {
     }
 }
 
-/// Compresses the sections of each kind, unless that makes them larger, and returns for which it did not.
-fn pack<'a>(
-    mut windows: Vec<Window<'a>>,
-    effort: Effort,
-    check: &dyn Fn() -> io::Result<()>,
-) -> Result<(Vec<Window<'a>>, [bool; 3])> {
-    let mut packed = [false; 3];
-    for kind in 0..3 {
+/// Compresses sections, each kind by itself, and returns for which that paid.
+fn pack(windows: &mut [Window<'_>], effort: Effort, check: &dyn Fn() -> io::Result<()>) -> Result<bool> {
+    let mut any = false;
+    for kind in [DATA, INSTRUCTIONS, ADDRESSES] {
         let plain: Vec<&[u8]> = windows.iter().map(|window| &window.sections[kind][..]).collect();
-        let model = model(kind, &plain, effort);
-        let mut squeezer = Squeezer::new(model)?;
-        let mut squeezed = Vec::new();
-        for section in plain {
-            check()?;
-            squeezed.push(if section.is_empty() { Vec::new() } else { squeezer.squeeze(section)? });
-        }
-        if squeezed.iter().map(Vec::len).sum::<usize>() < model.size {
-            packed[kind] = true;
-            for (window, section) in windows.iter_mut().zip(squeezed) {
-                window.sections[kind] = section;
+        let packed = pack_kind(&plain, model(kind, &plain, effort)?, check)?;
+        let size = |section: &Option<Vec<u8>>, plain: &&[u8]| section.as_ref().map_or(plain.len(), Vec::len);
+        let packed_size: usize = packed.iter().zip(&plain).map(|(section, plain)| size(section, plain)).sum();
+        if packed_size < plain.iter().map(|plain| plain.len()).sum() {
+            any = true;
+            for (window, packed) in windows.iter_mut().zip(packed) {
+                window.replace(kind, packed);
             }
         }
     }
-    Ok((windows, packed))
+    Ok(any)
 }
 
-fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Model {
-    let _ = effort;
-    let size = plain.iter().map(|section| section.len()).sum();
-    let search = match env("SEARCH", 2) { 0 => Search::Light, 1 => Search::Fair, _ => Search::Thorough };
-    match kind {
-        0 => Model { size, literal_context_bits: env("LC", 3) as u32, position_bits: env("PB", 0) as u32, search },
-        1 => Model { size, literal_context_bits: env("ILC", 3) as u32, position_bits: env("IPB", 0) as u32, search },
-        _ => Model { size, literal_context_bits: env("ALC", 0) as u32, position_bits: env("APB", 2) as u32, search },
+/// Compresses sections of one kind; `None` for those that are left as they are.
+fn pack_kind(
+    plain: &[&[u8]],
+    model: Model,
+    check: &dyn Fn() -> io::Result<()>,
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut squeezer = Squeezer::new(model)?;
+    let mut packed = Vec::new();
+    for section in plain {
+        check()?;
+        let is_left = section.is_empty() || is_dense(section, model.context)?;
+        packed.push(if is_left { None } else { Some(squeezer.squeeze(section)?) });
     }
+    Ok(packed)
+}
+
+/// Returns whether compressing a section would hardly make it smaller.
+fn is_dense(section: &[u8], context: Context) -> Result<bool> {
+    if millibits(section) < DENSE_MILLIBITS || repeats(section) {
+        return Ok(false);
+    }
+    let sample = sample(section);
+    Ok(trial(&sample, context)? * 1000 > sample.len() * DENSE_PERMILLE)
+}
+
+/// Chooses how the sections of a kind are compressed.
+fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
+    let size = plain.iter().map(|section| section.len()).sum();
+    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
+    let is_light = bits > LIGHT_MILLIBITS * size as u64;
+    let search = match effort {
+        Effort::Fast if is_light => Search::Light,
+        Effort::Fast => Search::Quick,
+        Effort::Max => Search::Thorough,
+        Effort::Default if size < SMALL_BYTES => Search::Thorough,
+        Effort::Default if kind == DATA && is_light => Search::Light,
+        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
+        Effort::Default => Search::Fair,
+    };
+    let context = match kind {
+        DATA => data_context(plain)?,
+        INSTRUCTIONS => Context::Before,
+        _ => Context::Four,
+    };
+    Ok(Model { size, context, search })
+}
+
+/// Finds out whether the data has records of four bytes, such as numbers.
+fn data_context(plain: &[&[u8]]) -> Result<Context> {
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
+    let is_four = trial(&samples, Context::FourAndBefore)? < trial(&samples, Context::Before)?;
+    Ok(if is_four { Context::FourAndBefore } else { Context::Before })
+}
+
+/// Returns what a sample would be compressed to.
+fn trial(sample: &[u8], context: Context) -> Result<usize> {
+    if sample.is_empty() {
+        return Ok(0);
+    }
+    let model = Model { size: sample.len(), context, search: Search::Light };
+    Ok(Squeezer::new(model)?.squeeze(sample)?.len())
+}
+
+/// Takes four pieces of a section, at places that are multiples of four.
+fn sample(section: &[u8]) -> Vec<u8> {
+    if section.len() <= SAMPLE_BYTES {
+        return section.to_vec();
+    }
+    let stride = (section.len() / 4).next_multiple_of(4);
+    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(SAMPLE_BYTES / 4)]).copied().collect()
 }

@@ -174,14 +174,19 @@ mod tests {
         for size in [1u64, 3, 4, 17, 18, 19, 1000] {
             for is_add in [true, false] {
                 let mut bytes = Vec::new();
-                if is_add { put_add(&mut bytes, size) } else { put_copy(&mut bytes, size) }
+                if is_add {
+                    put_add(&mut bytes, size)
+                } else {
+                    put_copy(&mut bytes, size)
+                }
                 let (opcode, mut rest) = bytes.split_first().expect("an opcode");
                 let implied = match of_opcode(*opcode) {
                     (Instruction::Add { size }, None) if is_add => size,
                     (Instruction::Copy { size, mode: MODE_HERE }, None) if !is_add => size,
                     other => panic!("{other:?}"),
                 };
-                let read = if implied == 0 { varint::take(&mut rest).expect("a size") } else { implied.into() };
+                let read =
+                    if implied == 0 { varint::take(&mut rest).expect("a size") } else { implied.into() };
                 assert_eq!((read, rest.len()), (size, 0));
             }
         }
@@ -190,7 +195,7 @@ mod tests {
     #[test]
     fn every_mode_finds_its_address() {
         let mut addresses = Addresses::new();
-        let mut section = &[0x87, 0x50, 0x10, 0x05, 0x05, 232][..];
+        let mut section = &[0x87, 0x68, 0x10, 0x05, 0x05, 232][..];
         let mut take = |mode| addresses.take(&mut section, 2000, mode).expect("valid");
         assert_eq!([take(0), take(1), take(2), take(3)], [1000, 1984, 1005, 1989]);
         assert_eq!(take(6), 1000, "1000 modulo 768 is 232, in the first table");

@@ -9,6 +9,8 @@
 
 use std::io;
 
+use super::density::millibits;
+
 /// A stretch of the target that is in the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy {
@@ -36,18 +38,26 @@ const DRY: usize = 1 << 12;
 const STRIDE_MAX: usize = 8;
 /// Positions looked up at a time: the table is larger than any cache, and misses overlap.
 const BATCH: usize = 8;
+/// Bytes of the target in which a literal byte has one price.
+const BLOCK: usize = 16 << 10;
 /// Target bytes between two calls of `check`.
 const CHECK_BYTES: usize = 4 << 20;
 
-/// What things cost, in bits, once LZMA is done with them: measured, not exact.
-#[derive(Debug, Clone, Copy)]
-pub struct Prices {
-    /// A literal byte.
-    pub literal: i64,
-    /// A copy at one of the last shifts, by how long ago it was used.
-    pub shifts: [i64; SHIFTS],
-    /// A copy from anywhere.
-    pub anywhere: i64,
+// What things cost once LZMA is done with them, in tenths of a bit: measured, not exact.
+
+/// A copy at one of the last shifts, by how long ago it was used.
+const PRICE_SHIFTED: [i64; SHIFTS] = [140, 200, 220, 240];
+/// A copy from anywhere else.
+const PRICE_ANYWHERE: i64 = 400;
+
+/// A literal byte, where bytes are packed as densely as in `block`.
+fn literal_price(block: &[u8]) -> i64 {
+    match millibits(block) {
+        0..6300 => 20,
+        6300..7000 => 30,
+        7000..7600 => 40,
+        _ => 70,
+    }
 }
 
 /// Finds the copies of `target`, in order.
@@ -58,7 +68,6 @@ pub fn find_copies(
     base: &[u8],
     target: &[u8],
     step: usize,
-    prices: Prices,
     check: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Vec<Copy>> {
     let seeds = Seeds::new(base, step, check)?;
@@ -66,12 +75,13 @@ pub fn find_copies(
         base,
         target,
         seeds,
-        prices,
         shifts: [0; SHIFTS],
         ahead: Ahead::default(),
         copies: Vec::new(),
         literals: 0,
         at: 0,
+        block: usize::MAX,
+        literal: 0,
     };
     scanner.scan(check)?;
     Ok(scanner.copies)
@@ -105,7 +115,7 @@ fn common_suffix(left: &[u8], right: &[u8]) -> usize {
 
 /// The base's seeds: two places for each bucket, the first and the last seen.
 ///
-/// An entry is the seed's number and, above it, as many bits of its hash as there is room for: most misses
+/// An entry is the seed's number, from 1 on, and, above it, as many bits of its hash as there is room for: most misses
 /// cost no look at the base.
 struct Seeds {
     entries: Vec<u32>,
@@ -113,7 +123,7 @@ struct Seeds {
     step: usize,
 }
 
-const EMPTY: u32 = u32::MAX;
+const EMPTY: u32 = 0;
 
 /// What the table has for a seed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,15 +134,15 @@ struct Looked {
 
 impl Seeds {
     fn new(base: &[u8], step_min: usize, check: &dyn Fn() -> io::Result<()>) -> io::Result<Self> {
-        let step = base.len().div_ceil(ENTRIES_MAX).max(step_min);
-        let count = base.len() / step + 1;
+        let step = base.len().div_ceil(ENTRIES_MAX - 2).max(step_min);
+        let count = base.len() / step + 2;
         let bits = (usize::BITS - count.leading_zeros()).clamp(8, ENTRIES_MAX.ilog2());
         let mut seeds = Self { entries: vec![EMPTY; 1 << bits], bits, step };
         for at in (0..base.len().saturating_sub(SEED - 1)).step_by(step) {
             if at % (CHECK_BYTES * step) == 0 {
                 check()?;
             }
-            seeds.put(word_at(base, at), (at / step) as u32);
+            seeds.put(word_at(base, at), (at / step) as u32 + 1);
         }
         Ok(seeds)
     }
@@ -161,10 +171,9 @@ impl Seeds {
     #[inline]
     fn places(&self, looked: Looked) -> impl Iterator<Item = usize> {
         let (low, step) = ((1u32 << self.bits) - 1, self.step);
-        let fitting = looked.entries.into_iter().filter(move |&entry| {
-            entry & !low == looked.tag && entry != EMPTY
-        });
-        fitting.map(move |entry| (entry & low) as usize * step)
+        let fitting =
+            looked.entries.into_iter().filter(move |&entry| entry & !low == looked.tag && entry != EMPTY);
+        fitting.map(move |entry| ((entry & low) as usize - 1) * step)
     }
 }
 
@@ -197,7 +206,6 @@ struct Scanner<'a> {
     base: &'a [u8],
     target: &'a [u8],
     seeds: Seeds,
-    prices: Prices,
     /// The shifts of the last copies, last first.
     shifts: [isize; SHIFTS],
     ahead: Ahead,
@@ -205,6 +213,9 @@ struct Scanner<'a> {
     /// Where the bytes begin that no copy covers yet.
     literals: usize,
     at: usize,
+    /// The block that `literal` is the price of a literal byte in.
+    block: usize,
+    literal: i64,
 }
 
 impl Scanner<'_> {
@@ -215,6 +226,7 @@ impl Scanner<'_> {
                 checked = self.at;
                 check()?;
             }
+            self.know_price();
             match self.best_at(self.at) {
                 Some(best) => {
                     let best = self.improve(best);
@@ -224,6 +236,15 @@ impl Scanner<'_> {
             }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn know_price(&mut self) {
+        if self.block != self.at / BLOCK {
+            self.block = self.at / BLOCK;
+            let block = &self.target[self.block * BLOCK..];
+            self.literal = literal_price(&block[..block.len().min(BLOCK)]);
+        }
     }
 
     /// How far to move after a miss: odd at first, so that every phase of the seeds' step is met.
@@ -239,7 +260,7 @@ impl Scanner<'_> {
                 break;
             }
             match self.best_at(self.at + 1) {
-                Some(next) if next.gain > best.gain + self.prices.literal / 2 => best = next,
+                Some(next) if next.gain > best.gain + self.literal / 2 => best = next,
                 _ => break,
             }
             self.at += 1;
@@ -252,7 +273,7 @@ impl Scanner<'_> {
         if best.is_none_or(|best| best.copy.size < ENOUGH) {
             let looked = self.ahead.get(at).unwrap_or_else(|| self.look_ahead(at));
             for place in self.seeds.places(looked) {
-                let candidate = self.extend(place, at, self.prices.anywhere);
+                let candidate = self.extend(place, at, PRICE_ANYWHERE);
                 if best.is_none_or(|best| candidate.gain > best.gain)
                     && candidate.copy.size >= SEED
                     && candidate.gain > self.gain_of_staying(candidate.copy)
@@ -267,7 +288,7 @@ impl Scanner<'_> {
     fn best_shifted(&self, at: usize) -> Option<Candidate> {
         let word = word_at(self.target, at) as u32;
         let mut best: Option<Candidate> = None;
-        for (shift, price) in self.shifts.iter().zip(self.prices.shifts) {
+        for (shift, price) in self.shifts.iter().zip(PRICE_SHIFTED) {
             let Some(place) = at.checked_add_signed(*shift) else { continue };
             let Some(bytes) = self.base.get(place..).and_then(<[u8]>::first_chunk) else { continue };
             if u32::from_le_bytes(*bytes) == word {
@@ -286,7 +307,7 @@ impl Scanner<'_> {
         let room = (at - self.literals).min(place);
         let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
         let copy = Copy { target: at - back, base: place - back, size: ahead + back };
-        Candidate { copy, gain: copy.size as i64 * self.prices.literal - price }
+        Candidate { copy, gain: copy.size as i64 * self.literal - price }
     }
 
     /// What copies at the last shift save over the stretch that `rival` covers.
@@ -299,7 +320,7 @@ impl Scanner<'_> {
                 break;
             };
             let run = common_prefix(&self.base[place..], &self.target[at..end]);
-            gain += (run as i64 * self.prices.literal - self.prices.shifts[0]).max(0);
+            gain += (run as i64 * self.literal - PRICE_SHIFTED[0]).max(0);
             at += run + 1;
         }
         gain

@@ -16,6 +16,7 @@ use std::io::{self, BufReader, Read, Write};
 use super::{Effort, Result};
 
 mod decode;
+mod density;
 mod djw;
 mod encode;
 mod header;
@@ -23,7 +24,7 @@ mod instruction;
 mod matching;
 mod secondary;
 #[cfg(test)]
-mod tests {}
+mod tests;
 mod varint;
 
 pub use secondary::Secondary;

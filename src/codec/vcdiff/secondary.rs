@@ -12,6 +12,8 @@ use crate::codec::{Error, Result, corrupt};
 const LZMA_MEMORY_MAX_BYTES: u64 = 80 << 20;
 /// Largest dictionary that is written, the one of xdelta3 -9.
 const DICTIONARY_MAX_BYTES: usize = 64 << 20;
+/// Dictionary for data that hardly compresses; what is looked up stays in the processor's cache.
+const LIGHT_DICTIONARY_BYTES: usize = 1 << 20;
 /// Smallest dictionary of LZMA2.
 const DICTIONARY_MIN_BYTES: usize = 4 << 10;
 /// Output is asked for in steps of this size.
@@ -108,27 +110,38 @@ fn damaged(error: liblzma::stream::Error) -> Error {
     }
 }
 
-/// How the bytes of a kind of section are to be modelled.
+/// How the sections of a kind are to be compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Model {
     /// Bytes of all sections together, which the dictionary need not exceed.
     pub size: usize,
-    /// Bits of the byte before that predict a byte.
-    pub literal_context_bits: u32,
-    /// Bits of the position that matter: 2 for records of four bytes.
-    pub position_bits: u32,
-    /// Time to spend.
+    /// What predicts a byte.
+    pub context: Context,
+    /// How hard repetition is looked for.
     pub search: Search,
+}
+
+/// What predicts a byte, beside what was repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context {
+    /// The byte before.
+    Before,
+    /// The byte's place in a record of four, and a little of the byte before.
+    FourAndBefore,
+    /// The byte's place in a record of four.
+    Four,
 }
 
 /// How hard repetition is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// Finds what is repeated at length; for data that hardly compresses.
+    /// Hardly; for data that hardly repeats.
     Light,
-    /// A good parse with hash chains.
+    /// Finds most and takes what it finds.
+    Quick,
+    /// Finds most and weighs it.
     Fair,
-    /// The best parse.
+    /// Finds all and weighs it.
     Thorough,
 }
 
@@ -144,20 +157,21 @@ impl Squeezer {
     /// `Io` when there is not enough memory.
     pub fn new(model: Model) -> Result<Self> {
         let mut options = LzmaOptions::new_preset(6).map_err(failed)?;
-        let dictionary = model.size.clamp(DICTIONARY_MIN_BYTES, DICTIONARY_MAX_BYTES).next_power_of_two();
-        options.dict_size(dictionary as u32);
-        options.literal_context_bits(model.literal_context_bits);
-        options.literal_position_bits(model.position_bits.min(4 - model.literal_context_bits));
-        options.position_bits(model.position_bits);
-        match model.search {
-            Search::Light => {
-                options.mode(Mode::Fast).match_finder(MatchFinder::HashChain4).nice_len(32).depth(2)
-            }
-            Search::Fair => {
-                options.mode(Mode::Normal).match_finder(MatchFinder::HashChain4).nice_len(64).depth(16)
-            }
-            Search::Thorough => options.mode(Mode::Normal).match_finder(MatchFinder::BinaryTree4).nice_len(128),
+        options.dict_size(dictionary_size(model));
+        let (literal_context_bits, position_bits) = match model.context {
+            Context::Before => (3, 0),
+            Context::FourAndBefore => (2, 2),
+            Context::Four => (0, 2),
         };
+        options.literal_context_bits(literal_context_bits);
+        options.literal_position_bits(position_bits).position_bits(position_bits);
+        let (mode, finder, enough, depth) = match model.search {
+            Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
+            Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
+            Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 64, 16),
+            Search::Thorough => (Mode::Normal, MatchFinder::BinaryTree4, 128, 0),
+        };
+        options.mode(mode).match_finder(finder).nice_len(enough).depth(depth);
         let mut filters = Filters::new();
         filters.lzma2(&options);
         Ok(Self { lzma: Stream::new_stream_encoder(&filters, Check::None).map_err(failed)? })
@@ -182,6 +196,11 @@ impl Squeezer {
             }
         }
     }
+}
+
+fn dictionary_size(model: Model) -> u32 {
+    let max = if model.search == Search::Light { LIGHT_DICTIONARY_BYTES } else { DICTIONARY_MAX_BYTES };
+    model.size.clamp(DICTIONARY_MIN_BYTES, max).next_power_of_two() as u32
 }
 
 fn failed(error: liblzma::stream::Error) -> Error {
