@@ -31,12 +31,13 @@ fn millilog(value: u64) -> u64 {
     const FRACTION_BITS: u32 = 10;
     let whole = value.max(1).ilog2();
     // A number from 1 to 2, with 31 bits behind the point; squaring it doubles its logarithm.
-    let mut rest = value.max(1) << (63 - whole) >> 32;
+    let mut rest = (value.max(1) << (63 - whole)) >> 32;
     let mut log = u64::from(whole);
     for _ in 0..FRACTION_BITS {
-        rest = rest * rest >> 31;
-        log = log << 1 | rest >> 32;
-        rest >>= rest >> 32;
+        let square = (rest * rest) >> 31;
+        let is_over_two = square >> 32;
+        log = (log << 1) | is_over_two;
+        rest = square >> is_over_two;
     }
     (log * 1000) >> FRACTION_BITS
 }

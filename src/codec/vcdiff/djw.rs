@@ -130,11 +130,11 @@ impl Code {
     fn new(lengths: &[u8]) -> Self {
         let mut counts = [0; LENGTH_MAX + 1];
         let mut symbols = Vec::new();
-        for wanted in 1..=LENGTH_MAX {
+        for (wanted, count) in counts.iter_mut().enumerate().skip(1) {
             let before = symbols.len();
             let fitting = lengths.iter().enumerate().filter(|&(_, &length)| usize::from(length) == wanted);
             symbols.extend(fitting.map(|(symbol, _)| symbol as u8));
-            counts[wanted] = symbols.len() - before;
+            *count = symbols.len() - before;
         }
         Self { symbols, counts }
     }

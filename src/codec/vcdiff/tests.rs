@@ -290,7 +290,7 @@ fn mutated_deltas_neither_panic_nor_overflow() {
         let mut delta = deltas[round % deltas.len()].clone();
         for _ in 0..1 + random.next() % 3 {
             // Half of them where sizes and instructions are.
-            let reach = if random.next() % 2 == 0 { delta.len() } else { delta.len().min(80) };
+            let reach = if random.next().is_multiple_of(2) { delta.len() } else { delta.len().min(80) };
             delta[random.next() % reach] = random.next() as u8;
         }
         let target_max = (random.next() % (2 * target.len())) as u64;
@@ -377,6 +377,6 @@ fn checksums_are_those_of_adler() {
             low += 255;
             high += low;
         }
-        (high % 65521 << 16 | low % 65521) as u32
+        (((high % 65521) << 16) | (low % 65521)) as u32
     });
 }
