@@ -67,30 +67,36 @@ impl<'a> Decoder<'a> {
             return Err(corrupt("a window of the delta is over 16 MiB"));
         }
         let compressed = varint::read_byte(self.delta)?;
+        let sizes = [varint::read(self.delta)?, varint::read(self.delta)?, varint::read(self.delta)?];
+        let checksum = if indicator & WINDOW_ADLER == 0 { None } else { Some(self.read_checksum()?) };
+        let numbers: usize = [target_size].iter().chain(&sizes).map(|&size| varint::size(size)).sum();
+        let fixed = (1 + numbers + if checksum.is_some() { 4 } else { 0 }) as u64;
+        if sizes.iter().try_fold(fixed, |sum, &size| sum.checked_add(size)) != Some(delta_size) {
+            return Err(corrupt("a window of the delta contradicts itself"));
+        }
+        let size_max = 2 * target_size + SECTION_SLACK_BYTES;
+        let sections = self.read_sections(sizes, compressed, size_max)?;
+        Ok(Some(Window { segment, target_size: target_size as usize, checksum, sections }))
+    }
+
+    /// Reads and decompresses the sections of a window; none may be larger than `size_max`.
+    fn read_sections(&mut self, sizes: [u64; 3], compressed: u8, size_max: u64) -> Result<[Vec<u8>; 3]> {
         if compressed > 7 || (compressed != 0 && self.expanders.is_none()) {
             return Err(corrupt("a window of the delta is compressed in an unknown way"));
         }
-        let sizes = [varint::read(self.delta)?, varint::read(self.delta)?, varint::read(self.delta)?];
-        let checksum = if indicator & WINDOW_ADLER == 0 { None } else { Some(self.read_checksum()?) };
-        let size_max = 2 * target_size + SECTION_SLACK_BYTES;
         if sizes.iter().any(|&size| size > size_max) {
             return Err(corrupt("a section of the delta is larger than its window allows"));
         }
-        let numbers: usize = sizes.iter().map(|&size| varint::size(size)).sum();
-        let fixed = 1 + varint::size(target_size) + numbers + if checksum.is_some() { 4 } else { 0 };
-        if delta_size != fixed as u64 + sizes.iter().sum::<u64>() {
-            return Err(corrupt("a window of the delta contradicts itself"));
-        }
         let mut sections = [const { Vec::new() }; 3];
-        for (kind, section) in sections.iter_mut().enumerate() {
-            *section = self.read_section(sizes[kind])?;
+        for (section, size) in sections.iter_mut().zip(sizes) {
+            *section = self.read_section(size)?;
         }
-        for (kind, section) in sections.iter_mut().enumerate() {
-            if let Some(expanders) = self.expanders.as_mut().filter(|_| compressed >> kind & 1 == 1) {
-                *section = expanders[kind].expand(section, size_max as usize)?;
+        for (kind, expander) in self.expanders.iter_mut().flatten().enumerate() {
+            if compressed & 1 << kind != 0 {
+                sections[kind] = expander.expand(&sections[kind], size_max as usize)?;
             }
         }
-        Ok(Some(Window { segment, target_size: target_size as usize, checksum, sections }))
+        Ok(sections)
     }
 
     fn read_segment(&mut self, indicator: u8) -> Result<&'a [u8]> {

@@ -17,6 +17,9 @@ use crate::codec::{Effort, Result};
 /// Bytes of a window: what stock xdelta3 writes.
 const WINDOW_BYTES: usize = 8 << 20;
 
+/// Bytes of the base that copies come from: xdelta3 counts in 32 bits.
+const BASE_MAX_BYTES: usize = 1 << 31;
+
 /// The kinds of section, in their order.
 const DATA: usize = 0;
 const INSTRUCTIONS: usize = 1;
@@ -42,6 +45,7 @@ pub fn encode(
     sink: &mut dyn Write,
     check: &dyn Fn() -> io::Result<()>,
 ) -> Result<()> {
+    let base = &base[..base.len().min(BASE_MAX_BYTES)];
     let step = match effort {
         Effort::Fast => 8,
         Effort::Default => 4,

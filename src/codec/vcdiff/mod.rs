@@ -8,8 +8,8 @@
 //! header (`Info::external`). Decoding one against the compressed base fails at best.
 //!
 //! # Limitations
-//! Custom code tables, FGK compression and copies from earlier target windows are refused: xdelta3 writes none
-//! of them by itself.
+//! The writer copies from the first 2 GiB of a base only. Custom code tables, FGK compression and copies from
+//! earlier target windows are refused: xdelta3 writes none of them by itself.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -38,8 +38,9 @@ const WINDOW_ADLER: u8 = 4;
 
 /// Writes a delta from `base` to `target` into `sink`.
 ///
-/// The same bytes for the same input; no application header. Memory beside the inputs stays below
-/// 2 × `base` + 2 × `target` + 400 MiB. `check` is called every few MiB; its error ends the work.
+/// The same bytes for the same input; no application header. Memory beside the inputs: a table of at most
+/// 256 MiB, what is not copied, and 12 bytes for each byte of the larger kind of section, up to 64 MiB of them.
+/// `check` is called every few MiB; its error ends the work.
 ///
 /// # Errors
 /// `Io` with what writing or `check` said.
@@ -55,7 +56,7 @@ pub fn encode(
 
 /// Writes the target that `delta` makes of `base` into `sink` and returns its size in bytes.
 ///
-/// At most `target_max` bytes are written, whatever the delta says. Memory stays below 450 MiB, 200 MiB of it
+/// At most `target_max` bytes are written, whatever the delta says. Memory stays below 500 MiB, half of it
 /// only if the delta's LZMA asks for it. Checksums are verified where there are any; what is written before a
 /// damaged window is found stays written.
 ///
