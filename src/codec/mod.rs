@@ -29,6 +29,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 mod tokens;
+pub mod vcdiff;
 mod zstandard;
 
 pub use header::Header;

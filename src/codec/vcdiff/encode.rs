@@ -1,0 +1,232 @@
+//! Writes a delta: copies from the matcher, cut into windows, each kind of section compressed with LZMA.
+//!
+//! Addresses are always written as the distance back (`MODE_HERE`). In a window that distance is the same for
+//! all copies at one shift: where xdelta3 looks for the shortest address, the same four bytes again are what
+//! LZMA compresses to nothing.
+
+use std::io::{self, Write};
+
+use super::density::{millibits, repeats};
+use super::header::Header;
+use super::instruction::{put_add, put_copy};
+use super::matching::{Copy, find_copies};
+use super::secondary::{Context, Model, Search, Secondary, Squeezer};
+use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
+use crate::codec::{Effort, Result};
+
+/// Bytes of a window: what stock xdelta3 writes.
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// Bytes of the base that copies come from: xdelta3 counts in 32 bits.
+const BASE_MAX_BYTES: usize = 1 << 31;
+
+/// The kinds of section, in their order.
+const DATA: usize = 0;
+const INSTRUCTIONS: usize = 1;
+const ADDRESSES: usize = 2;
+/// Bytes that take more than this may be compressed already.
+const DENSE_MILLIBITS: u64 = 7900;
+/// Data of which a sample stays larger than this is not compressed: LZMA takes most of the time.
+const DENSE_PERMILLE: usize = 978;
+/// Bytes of a section that are compressed to see what comes of it.
+const SAMPLE_BYTES: usize = 256 << 10;
+/// Below this the best compression takes no time.
+const SMALL_BYTES: usize = 256 << 10;
+/// Above this, weighing what LZMA finds takes longer than it gains.
+const LARGE_BYTES: usize = 2 << 20;
+/// Above this LZMA finds little, however hard it looks.
+const LIGHT_MILLIBITS: u64 = 7000;
+
+/// Writes a delta; see `super::encode`.
+pub fn encode(
+    base: &[u8],
+    target: &[u8],
+    effort: Effort,
+    sink: &mut dyn Write,
+    check: &dyn Fn() -> io::Result<()>,
+) -> Result<()> {
+    let base = &base[..base.len().min(BASE_MAX_BYTES)];
+    let step = match effort {
+        Effort::Fast => 8,
+        Effort::Default => 4,
+        Effort::Max => 2,
+    };
+    let copies = find_copies(base, target, step, check)?;
+    let mut windows = split(base.len(), target, &copies);
+    let is_packed = pack(&mut windows, effort, check)?;
+    let secondary = is_packed.then_some(Secondary::Lzma);
+    sink.write_all(&Header { secondary, app_header: None }.to_bytes())?;
+    for window in &windows {
+        check()?;
+        window.write(base.len(), sink)?;
+    }
+    Ok(())
+}
+
+/// A window on its way into the delta.
+struct Window<'a> {
+    target: &'a [u8],
+    sections: [Vec<u8>; 3],
+    /// A bit for each kind of section that is compressed.
+    packed: u8,
+}
+
+/// Cuts target and copies into windows.
+fn split<'a>(base_size: usize, target: &'a [u8], copies: &[Copy]) -> Vec<Window<'a>> {
+    let mut copies = copies.iter().copied().peekable();
+    let mut windows = Vec::new();
+    // Stock xdelta3 makes no file of a delta without windows, so there is one for an empty target too.
+    let first = target.split_at(target.len().min(WINDOW_BYTES));
+    for (number, bytes) in std::iter::once(first.0).chain(first.1.chunks(WINDOW_BYTES)).enumerate() {
+        let start = number * WINDOW_BYTES;
+        let end = start + bytes.len();
+        let mut window = Window { target: bytes, sections: Default::default(), packed: 0 };
+        let mut at = start;
+        while let Some(copy) = copies.peek_mut().filter(|copy| copy.target < end) {
+            let size = copy.size.min(end - copy.target);
+            window.add(&target[at..copy.target]);
+            window.copy(base_size + copy.target - start - copy.base, size);
+            at = copy.target + size;
+            if size < copy.size {
+                *copy = Copy { target: at, base: copy.base + size, size: copy.size - size };
+                break;
+            }
+            copies.next();
+        }
+        window.add(&target[at..end]);
+        windows.push(window);
+    }
+    windows
+}
+
+impl Window<'_> {
+    fn add(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.sections[0].extend_from_slice(bytes);
+            put_add(&mut self.sections[1], bytes.len() as u64);
+        }
+    }
+
+    fn copy(&mut self, distance: usize, size: usize) {
+        put_copy(&mut self.sections[1], size as u64);
+        varint::put(&mut self.sections[2], distance as u64);
+    }
+
+    fn replace(&mut self, kind: usize, packed: Option<Vec<u8>>) {
+        if let Some(packed) = packed {
+            self.sections[kind] = packed;
+            self.packed |= 1 << kind;
+        }
+    }
+
+    fn write(&self, base_size: usize, sink: &mut dyn Write) -> Result<()> {
+        let mut head = Vec::new();
+        varint::put(&mut head, self.target.len() as u64);
+        head.push(self.packed);
+        for section in &self.sections {
+            varint::put(&mut head, section.len() as u64);
+        }
+        head.extend(checksum(self.target).to_be_bytes());
+        let mut start = vec![WINDOW_ADLER | if base_size > 0 { WINDOW_SOURCE } else { 0 }];
+        if base_size > 0 {
+            varint::put(&mut start, base_size as u64);
+            varint::put(&mut start, 0);
+        }
+        let size = head.len() + self.sections.iter().map(Vec::len).sum::<usize>();
+        varint::put(&mut start, size as u64);
+        for bytes in [&start, &head].into_iter().chain(&self.sections) {
+            sink.write_all(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Compresses sections, each kind by itself, and returns for which that paid.
+fn pack(windows: &mut [Window<'_>], effort: Effort, check: &dyn Fn() -> io::Result<()>) -> Result<bool> {
+    let mut any = false;
+    for kind in [DATA, INSTRUCTIONS, ADDRESSES] {
+        let plain: Vec<&[u8]> = windows.iter().map(|window| &window.sections[kind][..]).collect();
+        let packed = pack_kind(&plain, model(kind, &plain, effort)?, check)?;
+        let size = |section: &Option<Vec<u8>>, plain: &&[u8]| section.as_ref().map_or(plain.len(), Vec::len);
+        let packed_size: usize = packed.iter().zip(&plain).map(|(section, plain)| size(section, plain)).sum();
+        if packed_size < plain.iter().map(|plain| plain.len()).sum() {
+            any = true;
+            for (window, packed) in windows.iter_mut().zip(packed) {
+                window.replace(kind, packed);
+            }
+        }
+    }
+    Ok(any)
+}
+
+/// Compresses sections of one kind; `None` for those that are left as they are.
+fn pack_kind(
+    plain: &[&[u8]],
+    model: Model,
+    check: &dyn Fn() -> io::Result<()>,
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut squeezer = Squeezer::new(model)?;
+    let mut packed = Vec::new();
+    for section in plain {
+        check()?;
+        let is_left = section.is_empty() || is_dense(section, model.context)?;
+        packed.push(if is_left { None } else { Some(squeezer.squeeze(section)?) });
+    }
+    Ok(packed)
+}
+
+/// Returns whether compressing a section would hardly make it smaller.
+fn is_dense(section: &[u8], context: Context) -> Result<bool> {
+    if millibits(section) < DENSE_MILLIBITS || repeats(section) {
+        return Ok(false);
+    }
+    let sample = sample(section);
+    Ok(trial(&sample, context)? * 1000 > sample.len() * DENSE_PERMILLE)
+}
+
+/// Chooses how the sections of a kind are compressed.
+fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
+    let size = plain.iter().map(|section| section.len()).sum();
+    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
+    let is_light = bits > LIGHT_MILLIBITS * size as u64;
+    let search = match effort {
+        Effort::Fast if is_light => Search::Light,
+        Effort::Fast => Search::Quick,
+        Effort::Max => Search::Thorough,
+        Effort::Default if size < SMALL_BYTES => Search::Thorough,
+        Effort::Default if kind == DATA && is_light => Search::Light,
+        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
+        Effort::Default => Search::Fair,
+    };
+    let context = match kind {
+        DATA => data_context(plain)?,
+        INSTRUCTIONS => Context::Before,
+        _ => Context::Four,
+    };
+    Ok(Model { size, context, search })
+}
+
+/// Finds out whether the data has records of four bytes, such as numbers.
+fn data_context(plain: &[&[u8]]) -> Result<Context> {
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
+    let is_four = trial(&samples, Context::FourAndBefore)? < trial(&samples, Context::Before)?;
+    Ok(if is_four { Context::FourAndBefore } else { Context::Before })
+}
+
+/// Returns what a sample would be compressed to.
+fn trial(sample: &[u8], context: Context) -> Result<usize> {
+    if sample.is_empty() {
+        return Ok(0);
+    }
+    let model = Model { size: sample.len(), context, search: Search::Light };
+    Ok(Squeezer::new(model)?.squeeze(sample)?.len())
+}
+
+/// Takes four pieces of a section, at places that are multiples of four.
+fn sample(section: &[u8]) -> Vec<u8> {
+    if section.len() <= SAMPLE_BYTES {
+        return section.to_vec();
+    }
+    let stride = (section.len() / 4).next_multiple_of(4);
+    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(SAMPLE_BYTES / 4)]).copied().collect()
+}

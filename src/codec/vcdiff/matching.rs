@@ -1,0 +1,349 @@
+//! Finds what of a target is in its base: the copies that a delta is made of.
+//!
+//! Seeds of the base at regular steps go into a table; the target is scanned against it, and against the
+//! *shifts* (base position minus target position) of the last copies. LZMA comes after us: literals cost less
+//! than their eight bits, and a copy at a shift that was just used costs next to nothing. So many short
+//! copies at one shift are worth more than one that is a little longer elsewhere.
+//!
+//! Repetition within the target is left to LZMA, which sees what no copy covers as one piece.
+
+use std::io;
+
+use super::density::millibits;
+
+/// A stretch of the target that is in the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy {
+    /// Position in the target.
+    pub target: usize,
+    /// Position in the base.
+    pub base: usize,
+    /// Bytes.
+    pub size: usize,
+}
+
+/// Bytes of a seed.
+const SEED: usize = 8;
+/// Entries of the table; it takes four times as many bytes.
+const ENTRIES_MAX: usize = 1 << 26;
+/// Shifts that are tried everywhere.
+const SHIFTS: usize = 4;
+/// Bytes from which on a copy is taken without looking further.
+const ENOUGH: usize = 64;
+/// Bytes from which on a copy is taken although the next position may have a longer one.
+const LAZY: usize = 24;
+/// Unmatched bytes after which the scan skips some.
+const DRY: usize = 1 << 12;
+/// Farthest skip.
+const STRIDE_MAX: usize = 8;
+/// Positions looked up at a time: the table is larger than any cache, and misses overlap.
+const BATCH: usize = 8;
+/// Bytes of the target in which a literal byte has one price.
+const BLOCK: usize = 16 << 10;
+/// Target bytes between two calls of `check`.
+const CHECK_BYTES: usize = 4 << 20;
+
+// What things cost once LZMA is done with them, in tenths of a bit: measured, not exact.
+
+/// A copy at one of the last shifts, by how long ago it was used.
+const PRICE_SHIFTED: [i64; SHIFTS] = [140, 200, 220, 240];
+/// A copy from anywhere else.
+const PRICE_ANYWHERE: i64 = 400;
+
+/// A literal byte, where bytes are packed as densely as in `block`.
+fn literal_price(block: &[u8]) -> i64 {
+    match millibits(block) {
+        0..6300 => 20,
+        6300..7000 => 30,
+        7000..7600 => 40,
+        _ => 70,
+    }
+}
+
+/// Finds the copies of `target`, in order.
+///
+/// # Errors
+/// What `check` said.
+pub fn find_copies(
+    base: &[u8],
+    target: &[u8],
+    step: usize,
+    check: &dyn Fn() -> io::Result<()>,
+) -> io::Result<Vec<Copy>> {
+    let seeds = Seeds::new(base, step, check)?;
+    let mut scanner = Scanner {
+        base,
+        target,
+        seeds,
+        shifts: [0; SHIFTS],
+        ahead: Ahead::default(),
+        copies: Vec::new(),
+        literals: 0,
+        at: 0,
+        block: usize::MAX,
+        literal: 0,
+    };
+    scanner.scan(check)?;
+    Ok(scanner.copies)
+}
+
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller left room for eight bytes"))
+}
+
+/// Counts the leading bytes that two slices share.
+#[inline]
+fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    let size = left.len().min(right.len());
+    let (left, right) = (&left[..size], &right[..size]);
+    let mut at = 0;
+    while at + 8 <= size {
+        let differing = word_at(left, at) ^ word_at(right, at);
+        if differing != 0 {
+            return at + (differing.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at + left[at..].iter().zip(&right[at..]).take_while(|(left, right)| left == right).count()
+}
+
+/// Counts the trailing bytes that two slices share.
+fn common_suffix(left: &[u8], right: &[u8]) -> usize {
+    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
+}
+
+/// The base's seeds: two places for each bucket, the first and the last seen.
+///
+/// An entry is the seed's number, from 1 on, and, above it, as many bits of its hash as there is room for: most misses
+/// cost no look at the base.
+struct Seeds {
+    entries: Vec<u32>,
+    bits: u32,
+    step: usize,
+}
+
+const EMPTY: u32 = 0;
+
+/// What the table has for a seed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looked {
+    tag: u32,
+    entries: [u32; 2],
+}
+
+impl Seeds {
+    fn new(base: &[u8], step_min: usize, check: &dyn Fn() -> io::Result<()>) -> io::Result<Self> {
+        let step = base.len().div_ceil(ENTRIES_MAX - 2).max(step_min);
+        let count = base.len() / step + 2;
+        let bits = (usize::BITS - count.leading_zeros()).clamp(8, ENTRIES_MAX.ilog2());
+        let mut seeds = Self { entries: vec![EMPTY; 1 << bits], bits, step };
+        for at in (0..base.len().saturating_sub(SEED - 1)).step_by(step) {
+            if at % (CHECK_BYTES * step) == 0 {
+                check()?;
+            }
+            seeds.put(word_at(base, at), (at / step) as u32 + 1);
+        }
+        Ok(seeds)
+    }
+
+    #[inline]
+    fn put(&mut self, seed: u64, number: u32) {
+        let (bucket, tag) = self.place(seed);
+        let first = self.entries[bucket] == EMPTY;
+        self.entries[bucket + usize::from(!first)] = tag | number;
+    }
+
+    #[inline]
+    fn place(&self, seed: u64) -> (usize, u32) {
+        let mixed = (seed ^ seed >> 29).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let bucket = (mixed >> (65 - self.bits)) as usize * 2;
+        (bucket, ((mixed >> 8) as u32) << self.bits)
+    }
+
+    #[inline]
+    fn look(&self, seed: u64) -> Looked {
+        let (bucket, tag) = self.place(seed);
+        Looked { tag, entries: [self.entries[bucket], self.entries[bucket + 1]] }
+    }
+
+    /// The places of the base that may begin with the seed that was looked up.
+    #[inline]
+    fn places(&self, looked: Looked) -> impl Iterator<Item = usize> {
+        let (low, step) = ((1u32 << self.bits) - 1, self.step);
+        let fitting =
+            looked.entries.into_iter().filter(move |&entry| entry & !low == looked.tag && entry != EMPTY);
+        fitting.map(move |entry| ((entry & low) as usize - 1) * step)
+    }
+}
+
+/// Seeds of the target looked up in advance, at steps of `stride`.
+#[derive(Debug, Default)]
+struct Ahead {
+    at: usize,
+    stride: usize,
+    looked: [Looked; BATCH],
+    count: usize,
+}
+
+impl Ahead {
+    #[inline]
+    fn get(&self, at: usize) -> Option<Looked> {
+        let away = at.wrapping_sub(self.at);
+        let index = if self.stride <= 1 { away } else { away / self.stride };
+        (index < self.count && index * self.stride.max(1) == away).then(|| self.looked[index])
+    }
+}
+
+/// A copy that could be made, and what it saves.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    copy: Copy,
+    gain: i64,
+}
+
+struct Scanner<'a> {
+    base: &'a [u8],
+    target: &'a [u8],
+    seeds: Seeds,
+    /// The shifts of the last copies, last first.
+    shifts: [isize; SHIFTS],
+    ahead: Ahead,
+    copies: Vec<Copy>,
+    /// Where the bytes begin that no copy covers yet.
+    literals: usize,
+    at: usize,
+    /// The block that `literal` is the price of a literal byte in.
+    block: usize,
+    literal: i64,
+}
+
+impl Scanner<'_> {
+    fn scan(&mut self, check: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        let mut checked = 0;
+        while self.at + SEED <= self.target.len() {
+            if self.at - checked >= CHECK_BYTES {
+                checked = self.at;
+                check()?;
+            }
+            self.know_price();
+            match self.best_at(self.at) {
+                Some(best) => {
+                    let best = self.improve(best);
+                    self.take(best.copy);
+                }
+                None => self.at += self.stride(),
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn know_price(&mut self) {
+        if self.block != self.at / BLOCK {
+            self.block = self.at / BLOCK;
+            let block = &self.target[self.block * BLOCK..];
+            self.literal = literal_price(&block[..block.len().min(BLOCK)]);
+        }
+    }
+
+    /// How far to move after a miss: odd at first, so that every phase of the seeds' step is met.
+    #[inline]
+    fn stride(&self) -> usize {
+        (1 + 2 * ((self.at - self.literals) / DRY)).min(STRIDE_MAX - 1)
+    }
+
+    /// Looks whether waiting a byte or two is better.
+    fn improve(&mut self, mut best: Candidate) -> Candidate {
+        for _ in 0..2 {
+            if best.copy.size >= LAZY || self.at + 1 + SEED > self.target.len() {
+                break;
+            }
+            match self.best_at(self.at + 1) {
+                Some(next) if next.gain > best.gain + self.literal / 2 => best = next,
+                _ => break,
+            }
+            self.at += 1;
+        }
+        best
+    }
+
+    fn best_at(&mut self, at: usize) -> Option<Candidate> {
+        let mut best = self.best_shifted(at);
+        if best.is_none_or(|best| best.copy.size < ENOUGH) {
+            let looked = self.ahead.get(at).unwrap_or_else(|| self.look_ahead(at));
+            for place in self.seeds.places(looked) {
+                let candidate = self.extend(place, at, PRICE_ANYWHERE);
+                if best.is_none_or(|best| candidate.gain > best.gain)
+                    && candidate.copy.size >= SEED
+                    && candidate.gain > self.gain_of_staying(candidate.copy)
+                {
+                    best = Some(candidate);
+                }
+            }
+        }
+        best.filter(|best| best.gain > 0)
+    }
+
+    fn best_shifted(&self, at: usize) -> Option<Candidate> {
+        let word = word_at(self.target, at) as u32;
+        let mut best: Option<Candidate> = None;
+        for (shift, price) in self.shifts.iter().zip(PRICE_SHIFTED) {
+            let Some(place) = at.checked_add_signed(*shift) else { continue };
+            let Some(bytes) = self.base.get(place..).and_then(<[u8]>::first_chunk) else { continue };
+            if u32::from_le_bytes(*bytes) == word {
+                let candidate = self.extend(place, at, price);
+                if best.is_none_or(|best| candidate.gain > best.gain) {
+                    best = Some(candidate);
+                }
+            }
+        }
+        best
+    }
+
+    #[inline]
+    fn extend(&self, place: usize, at: usize, price: i64) -> Candidate {
+        let ahead = common_prefix(&self.base[place..], &self.target[at..]);
+        let room = (at - self.literals).min(place);
+        let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
+        let copy = Copy { target: at - back, base: place - back, size: ahead + back };
+        Candidate { copy, gain: copy.size as i64 * self.literal - price }
+    }
+
+    /// What copies at the last shift save over the stretch that `rival` covers.
+    fn gain_of_staying(&self, rival: Copy) -> i64 {
+        let mut gain = 0;
+        let mut at = rival.target;
+        let end = rival.target + rival.size.min(4 * ENOUGH);
+        while at < end {
+            let Some(place) = at.checked_add_signed(self.shifts[0]).filter(|&it| it < self.base.len()) else {
+                break;
+            };
+            let run = common_prefix(&self.base[place..], &self.target[at..end]);
+            gain += (run as i64 * self.literal - PRICE_SHIFTED[0]).max(0);
+            at += run + 1;
+        }
+        gain
+    }
+
+    fn look_ahead(&mut self, at: usize) -> Looked {
+        let stride = if at == self.at { self.stride() } else { 1 };
+        let count = BATCH.min((self.target.len() - SEED - at) / stride + 1);
+        let mut looked = [Looked::default(); BATCH];
+        for (index, looked) in looked[..count].iter_mut().enumerate() {
+            *looked = self.seeds.look(word_at(self.target, at + index * stride));
+        }
+        self.ahead = Ahead { at, stride, looked, count };
+        looked[0]
+    }
+
+    fn take(&mut self, copy: Copy) {
+        let shift = copy.base.wrapping_sub(copy.target) as isize;
+        let known = self.shifts.iter().position(|&known| known == shift).unwrap_or(SHIFTS - 1);
+        self.shifts[..=known].rotate_right(1);
+        self.shifts[0] = shift;
+        self.copies.push(copy);
+        self.at = copy.target + copy.size;
+        self.literals = self.at;
+    }
+}
