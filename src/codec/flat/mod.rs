@@ -1,7 +1,8 @@
 //! The flat stage: rebuilds one byte string from another that resembles it.
 //!
 //! `encode` aligns the target with the base (`matcher`), writes the alignment (`control`), predicts
-//! moved addresses in native code (`address`), and codes what is left in groups that stand alone
+//! moved addresses in native code (`address`) and repeated changes elsewhere (`edits`), and codes what
+//! is left in groups that stand alone
 //! (`residue`). `decode` runs the same walk with a decoder in place of the encoder. Containers,
 //! files and stores are left to the callers: everything here is slices in, bytes out.
 //!
