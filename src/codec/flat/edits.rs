@@ -210,9 +210,9 @@ mod tests {
         let (base, places) = names();
         let mut edits = Edits::default();
         let mut coder = Encoder::default();
-        for turn in 0..=CREDIT_MAX / CREDIT_FAILED {
-            edits.learn(&base, places[turn]);
-            edits.learn(&base, places[turn]);
+        for seen in &places[..=CREDIT_MAX / CREDIT_FAILED] {
+            edits.learn(&base, *seen);
+            edits.learn(&base, *seen);
             edits.enter(0, false);
             if edits.next(&base, places[20] - 20, base.len()).is_some() {
                 edits.code(&mut coder, &base, (places[20], 2), Ordering::Greater);

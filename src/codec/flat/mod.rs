@@ -1,9 +1,10 @@
 //! The flat stage: rebuilds one byte string from another that resembles it.
 //!
 //! `encode` aligns the target with the base (`matcher`), writes the alignment (`control`), predicts
-//! moved addresses in native code (`address`), and codes what is left in groups that stand alone
-//! (`residue`). `decode` runs the same walk with a decoder in place of the encoder. Containers,
-//! files and stores are left to the callers: everything here is slices in, bytes out.
+//! moved addresses in native code (`address`) and repeated changes elsewhere (`edits`), and codes what
+//! is left in groups that stand alone (`residue`). `decode` runs the same walk with a decoder in place
+//! of the encoder. Containers, files and stores are left to the callers: everything here is slices in,
+//! bytes out.
 //!
 //! The surprise: encoder and decoder are one function, generic over `coder::Coder`. A model that
 //! only one side updates is therefore impossible to write.

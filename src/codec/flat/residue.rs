@@ -469,7 +469,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
         }
         let left = (len - done) as u64;
         // Zero says that the rest is equal; the common case is one symbol.
-        let gap = if next >= len { 0 } else { next.wrapping_sub(done) as u64 + 1 };
+        let gap = if next >= len { 0 } else { next.saturating_sub(done) as u64 + 1 };
         if left == 0 {
             return Ok(None);
         }
