@@ -78,7 +78,8 @@ impl Limits {
 /// What an encoding wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Bytes that decoding writes: the target, and the expanded forms of both sides.
+    /// Bytes that decoding writes: the target, and the expanded forms of both sides. Within a chain they are
+    /// no more: a target that is not packed still takes its place.
     pub written_size: u64,
 }
 

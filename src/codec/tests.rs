@@ -109,14 +109,14 @@ fn png(plain: &[u8], chunk: usize) -> Vec<u8> {
 
 /// How a ZIP holds a member.
 #[derive(Clone, Copy, PartialEq)]
-enum Method {
+pub(super) enum Method {
     Stored,
     Deflated,
     /// With a data descriptor behind it.
     Described,
 }
 
-fn zip(members: &[(Method, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn zip(members: &[(Method, Vec<u8>)]) -> Vec<u8> {
     let (mut out, mut directory) = (Vec::new(), Vec::new());
     for (index, (method, plain)) in members.iter().enumerate() {
         let bytes = if *method == Method::Stored { plain.clone() } else { deflated(plain, 9000) };

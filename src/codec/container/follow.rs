@@ -151,7 +151,7 @@ impl<'r> Follower<'r> {
         let mut at = 0;
         while let Some((gap, part)) = self.next_member(content, at, from)? {
             let start = at + gap;
-            content.pack(at..start, from)?;
+            // All of it was there to be seen, or there would be no member.
             self.expansion.add(&content.bytes()[at..start])?;
             at = match self.take_over(content, start, part, from, level)? {
                 Some(end) => end,
@@ -360,5 +360,35 @@ mod tests {
         let found = Follower::form(&Memory, &Limits::default(), &mut form, &recipe).expect("it lines up");
         assert_eq!(form.content.bytes(), bytes);
         assert_eq!((found.plain.bytes(), found.closed.len()), (&[GAP, GAP].concat()[..], 1));
+    }
+
+    #[test]
+    fn a_stream_that_is_no_member_for_the_next_link_is_packed() {
+        let (bytes, mut form) = file();
+        let mut writer = BaseWriter::default();
+        writer.member(&bytes, 0, bytes.len() - 4, BasePart::Closed(4));
+        writer.end();
+        let found =
+            Follower::form(&Memory, &Limits::default(), &mut form, &writer.columns).expect("it lines up");
+        assert_eq!(found.plain.bytes(), &bytes[..bytes.len() - 4]);
+    }
+
+    #[test]
+    fn a_stream_around_another_is_inflated_from_what_is_packed() {
+        let (bytes, form) = file();
+        let inner = &bytes[GAP.len()..bytes.len() - GAP.len()];
+        let size = inner.len() as u16;
+        let outer = [&[1][..], &size.to_le_bytes(), &(!size).to_le_bytes()].concat();
+        let mut content = Content::new(&Memory).expect("memory");
+        content.add(&outer).expect("memory");
+        let known = Known::Leaf(StreamId { ledger: 0, stream: 0 });
+        content.push(Piece::Known(inner.len(), known)).expect("memory");
+        let mut form = Form { content, ..form };
+        let mut writer = BaseWriter::default();
+        writer.member(&[&outer, inner].concat(), 0, 0, BasePart::Leaf);
+        writer.end();
+        let found =
+            Follower::form(&Memory, &Limits::default(), &mut form, &writer.columns).expect("a stream");
+        assert_eq!(found.plain.bytes(), inner);
     }
 }

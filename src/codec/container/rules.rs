@@ -53,7 +53,7 @@ pub fn preface(bytes: &[u8]) -> Option<Preface> {
 pub fn is_settled(bytes: &[u8]) -> bool {
     match preface(bytes) {
         // A local header: everything in front of the member was there to be read.
-        Some(Preface { packed: Some(_), .. }) => true,
+        Some(Preface { gap, packed: Some(_), .. }) => gap <= bytes.len(),
         // And as much of the member as tells that it is not a short one.
         Some(Preface { gap, described: true, .. }) => {
             bytes.len() >= gap + MEMBER_BYTES_MIN + DESCRIPTOR_BYTES
@@ -133,4 +133,26 @@ fn any_trailed(fields: &[u8], start: u32) -> bool {
         };
         (0u32..).zip(words).map(equal).fold(0, |any, equal| any | equal) != 0
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::tests::{Method, text, zip};
+
+    #[test]
+    fn what_is_settled_does_not_change_with_what_follows() {
+        let members = [1, 40, 1, 1, 40].map(|lines| text(lines as u64, lines));
+        for method in [Method::Stored, Method::Deflated, Method::Described] {
+            let file = zip(&members.clone().map(|plain| (method, plain)));
+            let mut settled = 0;
+            for end in 0..file.len() {
+                if is_settled(&file[..end]) {
+                    settled += 1;
+                    assert_eq!(preface(&file[..end]), preface(&file), "{end} bytes");
+                }
+            }
+            assert!(settled > 0, "nothing was ever settled");
+        }
+    }
 }

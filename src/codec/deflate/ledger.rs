@@ -193,7 +193,10 @@ impl Ledger {
         let (first_match, first_block) = (self.match_count(), self.blocks.len());
         self.matches.extend(&other.matches.bytes()[stream.matches.start * 8..stream.matches.end * 8])?;
         for block in &other.blocks[stream.blocks.clone()] {
-            let header = Header { at: self.headers.len(), bits: block.header.bits };
+            let header = match block.header.bits {
+                0 => Header::default(),
+                bits => Header { at: self.headers.len(), bits },
+            };
             self.headers.extend_from_slice(other.header(block.header));
             self.blocks.push(Block { header, ..block.clone() });
         }

@@ -137,3 +137,46 @@ fn agrees(plain: &[u8], matches: &[Match]) -> bool {
         plain[from..from + length] == plain[to..to + length]
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::deflate::bits::BitWriter;
+    use crate::codec::deflate::symbols::{LENGTH_SYMBOL, distance_symbol};
+    use crate::codec::deflate::trees::HeaderBits;
+    use crate::codec::scratch::Memory;
+
+    /// Puts one fixed block with one match in it.
+    fn put(plain: &[u8], found: Match, out: &mut impl Output) {
+        let mut histogram = Histogram::new();
+        histogram.literals[257 + usize::from(LENGTH_SYMBOL[found.length()])] += 1;
+        histogram.distances[distance_symbol(found.distance() as u32)] += 1;
+        for &byte in plain[..found.position()].iter().chain(&plain[found.end()..]) {
+            histogram.literals[usize::from(byte)] += 1;
+        }
+        let (span, header) = (0..plain.len(), HeaderBits::default());
+        let block = Coded { kind: BlockKind::Fixed, last: true, span, matches: &[found], header };
+        out.coded(plain, block, &histogram).expect("a block");
+    }
+
+    fn recorded(plain: &[u8], found: Match) -> Recorded {
+        let mut ledger = Ledger::new(&Memory).expect("memory");
+        let mut recorder = Recorder::new(&mut ledger, 0);
+        put(plain, found, &mut recorder);
+        recorder.finish(0)
+    }
+
+    #[test]
+    fn a_match_of_other_bytes_is_noticed() {
+        assert!(recorded(b"abcdabcd", Match::new(4, 4, 4)).sound);
+        assert!(!recorded(b"abcdabce", Match::new(4, 4, 4)).sound);
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_packed_stream() {
+        let (plain, found) = ([b'h'; 300], Match::new(40, 258, 39));
+        let mut out = BitWriter::default();
+        put(&plain, found, &mut out);
+        assert_eq!(recorded(&plain, found).packed, Output::finish(out, 0).len());
+    }
+}
