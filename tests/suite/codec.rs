@@ -1,7 +1,7 @@
 //! The delta engine through its seam: what is encoded comes back, what is damaged does no harm.
 //!
-//! Sizes are small because the engine is not optimised in tests; with the feature `soak` there are ten times as
-//! many, and real packers pack them. Every test that draws lots prints its seed before it uses it.
+//! Sizes are small because the engine is not optimised in tests; with the feature `soak` there are ten times
+//! as many, and real packers pack them. Every test that draws lots prints its seed before it uses it.
 
 use std::io;
 

@@ -122,7 +122,7 @@ impl Expansion {
 pub trait Verdict {
     /// Returns the number under which the member starting at `start` stays closed.
     fn closed(&self, start: usize) -> Option<usize>;
-    /// Returns where the next member behind `start` starts that must not vanish in a stream; the end without one.
+    /// Returns where the next member behind `start` is that no stream may run over; `end` without one.
     fn next_kept(&self, start: usize, end: usize) -> usize;
     /// Says whether the member starting at `start` must not be opened.
     fn shut(&self, start: usize) -> bool;

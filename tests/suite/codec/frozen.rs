@@ -1,7 +1,7 @@
 //! Payloads that were written once and must be read for ever: `tests/frozen/d1`.
 //!
-//! To add one, add a case in `cases.rs`, run this with `LFS_DELTA_FREEZE=1` and commit the folder that appears.
-//! What is there is never written again.
+//! To add one, add a case in `cases.rs`, run this with `LFS_DELTA_FREEZE=1` and commit the folder that
+//! appears. What is there is never written again.
 
 use std::collections::BTreeSet;
 use std::fs;

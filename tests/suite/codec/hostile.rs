@@ -1,7 +1,7 @@
 //! Payloads and bases that somebody damaged, or made to do damage.
 //!
-//! Whatever they say, decoding ends soon, in little memory, without a panic, and writes no more than was asked
-//! for. Each test does its work in a process of its own that may not have more than `MEMORY_MAX_KIB`.
+//! Whatever they say, decoding ends soon, in little memory, without a panic, and writes no more than was
+//! asked for. Each test does its work in a process of its own that may not have more than `MEMORY_MAX_KIB`.
 
 use std::io::{self, Write};
 use std::process::Command;

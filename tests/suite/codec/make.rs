@@ -1,7 +1,8 @@
-//! Makes what people store: edits, gzip, PNG, zlib between other bytes, ZIP and tar, each as several programs write it.
+//! Makes what people store: edits, gzip, PNG, zlib between other bytes, ZIP and tar, each as several
+//! programs write it.
 //!
-//! What surprises: `Packer::Odd` writes deflate streams that no program writes, but all may: stored, empty and
-//! fixed blocks in turn, and matches wherever they happen to be.
+//! What surprises: `Packer::Odd` writes deflate streams that no program writes, but all may: stored, empty
+//! and fixed blocks in turn, and matches wherever they happen to be.
 
 use crate::support::data::{Random, text};
 

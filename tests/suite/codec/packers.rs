@@ -1,7 +1,7 @@
 //! What real programs packed comes back, and every version of every corpus.
 //!
-//! For `tests/run.sh --soak` only. The corpora are in the folder that `LFS_DELTA_CORPORA` names, each a folder of
-//! its own with the versions `v1`, `v2` and so on of one file.
+//! For `tests/run.sh --soak` only. The corpora are in the folder that `LFS_DELTA_CORPORA` names, each a
+//! folder of its own with the versions `v1`, `v2` and so on of one file.
 
 use std::fs;
 use std::path::{Path, PathBuf};

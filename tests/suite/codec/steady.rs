@@ -1,4 +1,5 @@
-//! What does not depend on luck: threads change nothing, and whoever watches or keeps bytes may fail at any time.
+//! What does not depend on luck: threads change nothing, and whoever watches or keeps bytes may fail at any
+//! time.
 
 use std::io;
 use std::sync::Arc;
