@@ -220,7 +220,7 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(refused(&[8]).contains("header"));
     assert!(refused(&[0, 2, 4, 0]).contains("earlier windows"));
     assert!(refused(&[0, 8]).contains("kind"));
-    assert!(refused(&[0, 0, 9, 1, 1, 0, 0, 0]).contains("compressed"), "without a secondary compression");
+    assert!(refused(&[0, 0, 5, 1, 1, 0, 0, 0]).contains("compressed"), "without a secondary compression");
     assert!(refused(&[0, 1, 5, 0]).contains("base"), "a segment of five of four bytes");
     assert!(refused(&[0, 0, 9, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]).contains("more bytes"));
     assert!(refusal(b"", b"PK\x03\x04 no delta").contains("VCDIFF"));
