@@ -28,6 +28,8 @@ use crate::codec::{Effort, Result, Work, corrupt, parallel};
 
 /// Target bytes of a group: large enough for models to learn, small enough for many threads.
 const GROUP: usize = 32 << 20;
+/// Segments of an alignment: 200 MB of them, so that few bytes of a payload cannot ask for more.
+const SEGMENTS_MAX: usize = 1 << 23;
 /// Layouts larger than this are not compressed any better by anything here.
 const LAYOUT_LEVEL: i32 = 9;
 
@@ -125,7 +127,9 @@ fn put_alignment(head: &mut Vec<u8>, segments: &[Segment], base_len: usize, targ
 
 fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Write) -> Result<Vec<Segment>> {
     let layout = Layout::find(base, target);
-    let segments = align(base, target, layout.as_ref(), work)?;
+    let mut segments = align(base, target, layout.as_ref(), work)?;
+    // What lies behind the last one is coded without an alignment.
+    segments.truncate(SEGMENTS_MAX);
     let method = if work.effort == Effort::Max { Method::Mixing } else { Method::Lean };
     let mut head = header(method, base, target);
     put_alignment(&mut head, &segments, base.len(), target.len())?;
@@ -340,7 +344,7 @@ fn take<'a>(reader: &mut Reader<'a>, len: u64) -> Result<&'a [u8]> {
 
 fn get_segments(reader: &mut Reader<'_>, base_len: usize, target_len: usize) -> Result<Vec<Segment>> {
     let count = reader.varint()?;
-    if count > (target_len / SEGMENT_MIN) as u64 {
+    if count > (target_len / SEGMENT_MIN).min(SEGMENTS_MAX) as u64 {
         return Err(corrupt("too many segments"));
     }
     let mut decoder = Decoder::new(reader.section()?);
