@@ -6,7 +6,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
@@ -174,6 +175,8 @@ pub fn attempt_update(path: &Path, change: &mut dyn FnMut(&str) -> String) -> io
 pub struct Workspace {
     folder: tempfile::TempDir,
     refreshed: AtomicU64,
+    /// Bytes that rooms hold in memory.
+    rooms: Arc<AtomicUsize>,
     started: Instant,
     // Held locked, so that no other process sweeps the folder while this one lives.
     _alive: Lock,
@@ -192,7 +195,13 @@ impl Workspace {
         sweep_workspaces(parent, leftover_age);
         let folder = tempfile::Builder::new().prefix(WORKSPACE_PREFIX).tempdir_in(parent)?;
         let alive = Lock::attempt(&folder.path().join(WORKSPACE_LOCK))?.ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Self { folder, refreshed: AtomicU64::new(0), started: Instant::now(), _alive: alive })
+        Ok(Self {
+            folder,
+            refreshed: AtomicU64::new(0),
+            rooms: Arc::default(),
+            started: Instant::now(),
+            _alive: alive,
+        })
     }
 
     /// Makes an empty file with a name, which goes with the value.
@@ -221,7 +230,7 @@ impl Workspace {
     /// Makes bytes that may grow beyond memory.
     pub fn room(&self) -> Room {
         self.refresh_now_and_then();
-        Room::new(self.folder.path().to_path_buf())
+        Room::new(self.folder.path().to_path_buf(), Arc::clone(&self.rooms))
     }
 
     /// Returns where it is.

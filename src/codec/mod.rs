@@ -3,10 +3,12 @@
 //! This is the seam of the delta engine: `encode_whole`, `encode_delta`, `decode` and `decode_chain` are all that
 //! the rest of the program knows of it. A payload says nothing of its codec; the copy's name does.
 //!
-//!     delta      d1 payloads: containers opened, the rest of the pipeline below
-//!     container  where deflate streams are; deflate: their tokens; tokens: those predicted
-//!     flat       aligned bytes, predicted addresses, residue, numbers; zstd with the base as prefix
-//!     zstandard  zst payloads, for whole copies
+//! ```text
+//! delta      d1 payloads: containers opened, the rest of the pipeline below
+//! container  where deflate streams are; deflate: their tokens; tokens: those predicted
+//! flat       aligned bytes, predicted addresses, residue, numbers; zstd with the base as prefix
+//! zstandard  zst payloads, for whole copies
+//! ```
 //!
 //! What surprises: a whole copy may be a delta on nothing, when opening its containers pays.
 

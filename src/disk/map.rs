@@ -9,10 +9,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::model::limits::MEMORY_SPILL_MIN_BYTES;
+use crate::model::limits::{MEMORY_SPILL_MIN_BYTES, ROOM_MAPPED_MIN_BYTES, ROOMS_MEMORY_MAX_BYTES};
 
 /// Bytes in one piece. Read only.
 #[derive(Debug)]
@@ -57,9 +59,12 @@ impl Deref for Bytes {
 }
 
 /// Bytes that can be changed and resized: in memory while few, else in an unlinked file.
+///
+/// All rooms of a workspace share one account of memory: there may be thousands of them.
 #[derive(Debug)]
 pub struct Room {
     folder: PathBuf,
+    account: Arc<AtomicUsize>,
     held: Held,
 }
 
@@ -71,8 +76,8 @@ enum Held {
 
 impl Room {
     /// Starts empty; the file, should it come to one, is made in `folder`.
-    pub(super) const fn new(folder: PathBuf) -> Self {
-        Self { folder, held: Held::Memory(Vec::new()) }
+    pub(super) const fn new(folder: PathBuf, account: Arc<AtomicUsize>) -> Self {
+        Self { folder, account, held: Held::Memory(Vec::new()) }
     }
 
     /// Returns the bytes.
@@ -98,23 +103,44 @@ impl Room {
     /// into a mapping could not fail but kill.
     pub fn resize(&mut self, len: usize) -> io::Result<()> {
         match &mut self.held {
-            Held::Memory(bytes) if len as u64 <= MEMORY_SPILL_MIN_BYTES => {
+            Held::Memory(bytes) if fits(&self.account, bytes.len(), len) => {
+                self.account.fetch_add(len, Ordering::Relaxed);
+                self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
                 bytes.reserve_exact(len.saturating_sub(bytes.len()));
                 bytes.resize(len, 0);
             }
             Held::Memory(bytes) => {
-                let mut map = self::map(tempfile::tempfile_in(&self.folder)?, len)?;
+                let (file, mut map) = map(tempfile::tempfile_in(&self.folder)?, len)?;
                 let kept = bytes.len().min(len);
-                map.1[..kept].copy_from_slice(&bytes[..kept]);
-                self.held = Held::Mapped(map.0, map.1);
+                map[..kept].copy_from_slice(&bytes[..kept]);
+                self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.held = Held::Mapped(file, map);
             }
-            Held::Mapped(file, _) => {
+            Held::Mapped(file, old) => {
+                // What is cut off must not come back when it grows again.
+                old[len.min(old.len())..].fill(0);
                 let (file, map) = map(file.try_clone()?, len)?;
                 self.held = Held::Mapped(file, map);
             }
         }
         Ok(())
     }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Held::Memory(bytes) = &self.held {
+            self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns whether a room may have `len` bytes in memory in place of `now`. A mapping takes a page at least, and
+/// there may be only so many: the smallest rooms stay in memory.
+fn fits(account: &AtomicUsize, now: usize, len: usize) -> bool {
+    let others = account.load(Ordering::Relaxed).saturating_sub(now);
+    len <= ROOM_MAPPED_MIN_BYTES
+        || (len as u64 <= MEMORY_SPILL_MIN_BYTES && others.saturating_add(len) <= ROOMS_MEMORY_MAX_BYTES)
 }
 
 /// Gives an unlinked file of this process `len` bytes of disk and maps it.
@@ -133,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_room_keeps_its_bytes_when_it_moves_to_a_file_and_grows() {
-        let mut room = Room::new(std::env::temp_dir());
+        let mut room = Room::new(std::env::temp_dir(), Arc::default());
         room.resize(3).expect("memory");
         room.bytes_mut().copy_from_slice(b"abc");
         let large = MEMORY_SPILL_MIN_BYTES as usize + 1;
@@ -144,5 +170,34 @@ mod tests {
             assert_eq!(&room.bytes()[..4], b"abc\0");
             assert_eq!(room.bytes()[len - 1], 0);
         }
+    }
+
+    #[test]
+    fn what_a_room_cut_off_does_not_come_back() {
+        for len in [1000, MEMORY_SPILL_MIN_BYTES as usize + 1] {
+            let mut room = Room::new(std::env::temp_dir(), Arc::default());
+            room.resize(len).expect("room");
+            room.bytes_mut().fill(7);
+            room.resize(10).expect("room");
+            room.resize(len).expect("room");
+            assert_eq!(room.bytes().iter().map(|&byte| usize::from(byte)).sum::<usize>(), 70, "{len}");
+        }
+    }
+
+    #[test]
+    fn many_rooms_leave_the_memory_together() {
+        let account = Arc::<AtomicUsize>::default();
+        let len = 8 << 20;
+        let rooms: Vec<Room> = (0..ROOMS_MEMORY_MAX_BYTES / len + 1)
+            .map(|_| {
+                let mut room = Room::new(std::env::temp_dir(), Arc::clone(&account));
+                room.resize(len).expect("room");
+                room
+            })
+            .collect();
+        let mapped = rooms.iter().filter(|room| matches!(room.held, Held::Mapped(..))).count();
+        assert_eq!(mapped, 1);
+        drop(rooms);
+        assert_eq!(account.load(Ordering::Relaxed), 0);
     }
 }

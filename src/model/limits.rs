@@ -55,6 +55,12 @@ pub const BUFFER_BYTES: usize = 256 * 1024;
 /// Base bytes up to this size are kept in memory, larger ones in an unlinked temporary file.
 pub const MEMORY_SPILL_MIN_BYTES: u64 = 16 * 1024 * 1024;
 
+/// What all buffers of an encoding or decoding hold in memory together; beyond, each of some size goes to a file.
+pub const ROOMS_MEMORY_MAX_BYTES: usize = 128 << 20;
+
+/// Buffers up to this size stay in memory: a system allows a process some 65,000 mappings.
+pub const ROOM_MAPPED_MIN_BYTES: usize = 64 * 1024;
+
 /// How old a listing may be that an "already stored" may rely on (store protocol, rule 5).
 pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 

@@ -2,15 +2,17 @@
 //!
 //! Nobody specified it; this follows what xdelta3 3.0.11 writes. A section is on its own:
 //!
-//!     tables - 1           3 bits
-//!     sector size / 5 - 1  5 bits, if there is more than one table; a sector is coded with one table
-//!     codes of lengths     4 bits: how many there are beyond 7; then 4 bits each
-//!     lengths              256 for each table, as ranks in a list that moves what was used to its front,
-//!                          runs of the front written in bijective binary; what the first table never
-//!                          uses is left out of the others
-//!     selectors' codes     3 bits each for tables + 1, if there is more than one table
-//!     selectors            one for each sector, coded like the lengths
-//!     symbols
+//! ```text
+//! tables - 1           3 bits
+//! sector size / 5 - 1  5 bits, if there is more than one table; a sector is coded with one table
+//! codes of lengths     4 bits: how many there are beyond 7; then 4 bits each
+//! lengths              256 for each table, as ranks in a list that moves what was used to its front,
+//!                      runs of the front written in bijective binary; what the first table never
+//!                      uses is left out of the others
+//! selectors' codes     3 bits each for tables + 1, if there is more than one table
+//! selectors            one for each sector, coded like the lengths
+//! symbols
+//! ```
 //!
 //! Bits are taken from each byte lowest first; within a number or a code, the highest bit comes first.
 
