@@ -118,7 +118,8 @@ impl Room {
             }
             Held::Mapped(file, old) => {
                 // What is cut off must not come back when it grows again.
-                old[len.min(old.len())..].fill(0);
+                let kept = len.min(old.len());
+                old[kept..].fill(0);
                 let (file, map) = map(file.try_clone()?, len)?;
                 self.held = Held::Mapped(file, map);
             }
