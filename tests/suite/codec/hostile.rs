@@ -13,7 +13,7 @@ use lfs_delta::codec::{self, Buffer, Effort, Error, Scratch, Work};
 use lfs_delta::model::CodecName;
 
 use super::cases::{self, Case};
-use super::make::{Packer, changed, gzip};
+use super::make::{Packer, changed, crc32, gzip};
 use super::{encode, injected, is_injected, work};
 use crate::support::data::{Random, text};
 use crate::support::run::run;
@@ -102,8 +102,11 @@ impl Write for Counted {
     }
 }
 
-/// Decodes and checks all that must hold whatever the bytes are; returns what became of it.
+/// Seals and decodes a payload and checks all that must hold whatever its bytes are; returns what became of it.
+///
+/// An attacker can compute a checksum: without a sound one, nothing behind it would be tested.
 fn survive(base: &[u8], payload: &[u8], size: usize) -> codec::Result<()> {
+    let payload = [payload, &crc32(payload).to_le_bytes()].concat();
     let scratch = Bounded { held: Arc::default() };
     let work = Work { scratch: &scratch, ..work(Effort::Default, 1) };
     let mut sink = Counted { written: 0, max: size as u64 };
@@ -156,10 +159,11 @@ fn damaged(payload: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     out
 }
 
-/// Every case and its payload.
+/// Every case and its payload, without the seal.
 fn payloads() -> Vec<(Case, Vec<u8>)> {
     let coded = |case: Case| {
-        let (_, payload) = encode(&case.base, &case.target, &work(case.effort, 1)).expect("encodes");
+        let (_, mut payload) = encode(&case.base, &case.target, &work(case.effort, 1)).expect("encodes");
+        payload.truncate(payload.len() - 4);
         (case, payload)
     };
     cases::all().into_iter().map(coded).collect()

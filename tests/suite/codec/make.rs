@@ -136,9 +136,24 @@ fn put_fixed(plain: &[u8], range: std::ops::Range<usize>, latest: &mut [usize], 
     bits.put_symbol(256);
 }
 
+const CRC_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte as u32, 0);
+        while bit < 8 {
+            crc = (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
 pub fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-    !bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
+    let entry = |crc: u32, byte: u8| (crc >> 8) ^ CRC_TABLE[usize::from(crc as u8 ^ byte)];
+    !bytes.iter().fold(u32::MAX, |crc, &byte| entry(crc, byte))
 }
 
 fn adler32(bytes: &[u8]) -> u32 {
