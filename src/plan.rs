@@ -138,8 +138,20 @@ mod tests {
     fn decoding_work_and_depth_are_bounded() {
         let long = chain(&[1; 16]);
         assert_eq!(judge(&long, 10 * MB, delta(1), Some(10 * MB)), Verdict::TooDeep);
-        let busy = DeltaCost { stored_size: 1, written_size: 151 * MB };
+        let busy = DeltaCost { stored_size: 1, written_size: 1271 * MB };
         assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, busy, Some(4 * MB)), Verdict::TooDeep);
+    }
+
+    #[test]
+    fn a_sheet_that_expands_tenfold_still_gets_a_chain() {
+        let sheet = DeltaCost { stored_size: MB / 10, written_size: 210 * MB };
+        let mut links = chain(&[9 * MB]);
+        for _ in 0..5 {
+            assert_eq!(judge(&links, 10 * MB, sheet, Some(9 * MB)), Verdict::Keep);
+            let mut own = chain(&[MB / 10]).links.remove(0);
+            own.written_size = sheet.written_size;
+            links.links.insert(0, own);
+        }
     }
 
     #[test]
