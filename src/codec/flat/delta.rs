@@ -369,3 +369,21 @@ fn get_layout(reader: &mut Reader<'_>, base_len: u64, target_len: u64) -> Result
     let plain = numeric::expand(reader.section()?, len as usize)?;
     Layout::get(&mut Reader::new(&plain), base_len, target_len).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_bytes_cannot_ask_for_more_segments_than_the_bound() {
+        let target_len = usize::MAX >> 1;
+        for (count, is_over) in [(SEGMENTS_MAX, false), (SEGMENTS_MAX + 1, true)] {
+            let mut claim = Vec::new();
+            put_varint(&mut claim, count as u64);
+            put_section(&mut claim, &[]);
+            let outcome = get_segments(&mut Reader::new(&claim), 0, target_len);
+            let reason = outcome.expect_err("refused").to_string();
+            assert_eq!(reason.contains("too many"), is_over, "{count}: {reason}");
+        }
+    }
+}
