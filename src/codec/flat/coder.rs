@@ -215,6 +215,9 @@ impl Bit {
     }
 }
 
+/// Bytes that a decoder may read behind the end of a sound stream.
+const BEHIND_THE_END: usize = 5;
+
 /// Writes symbols to a buffer.
 #[derive(Debug)]
 pub struct Encoder {
@@ -232,13 +235,16 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    /// Ends the stream. Trailing zeros are dropped: the decoder reads zeros behind the end.
+    /// Ends the stream. Trailing zeros are dropped, because the decoder reads zeros behind the end; but no more
+    /// of them than it may read there.
     pub fn finish(mut self) -> Vec<u8> {
-        for _ in 0..5 {
+        for _ in 0..BEHIND_THE_END {
             self.shift();
         }
-        while self.out.last() == Some(&0) {
-            self.out.pop();
+        for _ in 0..BEHIND_THE_END {
+            if self.out.last() == Some(&0) {
+                self.out.pop();
+            }
         }
         self.out
     }
@@ -318,7 +324,7 @@ impl<'a> Decoder<'a> {
 
     /// Whether more was read than any encoder wrote: the stream is damaged.
     pub fn is_overrun(&self) -> bool {
-        self.at > self.bytes.len() + 5
+        self.at > self.bytes.len() + BEHIND_THE_END
     }
 
     #[inline]
@@ -465,6 +471,41 @@ mod tests {
         run(&mut encoder, &numbers);
         let bytes = encoder.finish();
         assert_eq!(run(&mut Decoder::new(&bytes), &numbers), numbers);
+    }
+
+    #[test]
+    fn a_sound_stream_that_ends_in_zeros_is_not_overrun() {
+        // All zeros: the interval never leaves zero, so every byte that is written is one.
+        for count in [0, 1, 100, 10_000, 1_000_000] {
+            let mut encoder = Encoder::default();
+            let mut bit = Bit::default();
+            for _ in 0..count {
+                encoder.bit(&mut bit, false);
+            }
+            for _ in 0..count / 100 {
+                encoder.raw(7, 0);
+            }
+            let bytes = encoder.finish();
+            let mut decoder = Decoder::new(&bytes);
+            let mut bit = Bit::default();
+            assert!((0..count).all(|_| !decoder.bit(&mut bit, false)));
+            assert!((0..count / 100).all(|_| decoder.raw(7, 0) == 0));
+            assert!(!decoder.is_overrun(), "{count}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_cut_is_overrun() {
+        let mut encoder = Encoder::default();
+        for value in 0..1000 {
+            encoder.raw(16, value);
+        }
+        let bytes = encoder.finish();
+        let mut decoder = Decoder::new(&bytes[..bytes.len() - 20]);
+        for _ in 0..1000 {
+            decoder.raw(16, 0);
+        }
+        assert!(decoder.is_overrun());
     }
 
     #[test]
