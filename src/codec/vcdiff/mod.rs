@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use super::{Effort, Result};
 
+mod anchors;
 mod decode;
 mod density;
 mod djw;
@@ -23,6 +24,7 @@ mod header;
 mod instruction;
 mod matching;
 mod secondary;
+mod seeds;
 #[cfg(test)]
 mod tests;
 mod varint;

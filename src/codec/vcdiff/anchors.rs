@@ -1,0 +1,127 @@
+//! Finds the long copies, which most of a target that changed little consists of, at a fraction of the price of a
+//! thorough search.
+//!
+//! Stretches of the base at wide steps go into a table; the target is compared at the shifts of the last copies first
+//! and looked up only where they end. What lies between is left to `matching`.
+
+use std::io;
+
+use super::matching::{CHECK_BYTES, Copy, common_prefix, common_suffix};
+use super::seeds::{Seeds, word_at};
+
+/// Bytes that are looked up as one.
+const GRAIN: usize = 32;
+/// Bytes of the base between two grains.
+const STEP: usize = 32;
+/// Bytes of a copy at one of the last shifts.
+const NEAR_MIN: usize = 32;
+/// Bytes of a copy from anywhere else.
+const FAR_MIN: usize = 128;
+/// Bytes at the end of a copy before anything is looked up: most often it goes on behind a few.
+const WAIT: usize = 8;
+/// Bytes that tell whether staying at a shift is as good.
+const STAY_BYTES: usize = 256;
+/// Unmatched bytes after which the scan skips some.
+const DRY: usize = 1 << 12;
+/// Farthest skip.
+const STRIDE_MAX: usize = 15;
+
+fn grain_hash(bytes: &[u8], at: usize) -> u64 {
+    const FACTORS: [u64; 4] =
+        [0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0xD6E8_FEB8_6659_FD93];
+    let words = (0..GRAIN).step_by(8).map(|part| word_at(bytes, at + part));
+    let mixed = words.zip(FACTORS).fold(0, |sum: u64, (word, factor)| {
+        sum.wrapping_add((word ^ word >> 32).wrapping_mul(factor).rotate_left(23))
+    });
+    (mixed ^ mixed >> 31).wrapping_mul(FACTORS[0])
+}
+
+/// Finds long copies, in order; none overlap in the target.
+///
+/// # Errors
+/// What `check` said.
+pub fn find_anchors(
+    base: &[u8],
+    target: &[u8],
+    check: &dyn Fn() -> io::Result<()>,
+) -> io::Result<Vec<Copy>> {
+    let places = 0..base.len().saturating_sub(GRAIN - 1);
+    let grains = Seeds::new(places, STEP, None, |at| grain_hash(base, at), check)?;
+    let mut finder = Finder { base, target, grains, shifts: [0; 2], anchors: Vec::new(), done: 0 };
+    let (mut at, mut checked) = (0, 0);
+    while at + GRAIN <= target.len() {
+        if at - checked >= CHECK_BYTES {
+            checked = at;
+            check()?;
+        }
+        match finder.at_last_shifts(at).or_else(|| finder.anywhere(at)) {
+            Some(copy) => {
+                finder.take(copy);
+                at = finder.done;
+            }
+            None => at += (1 + 2 * ((at - finder.done) / DRY)).min(STRIDE_MAX),
+        }
+    }
+    Ok(finder.anchors)
+}
+
+struct Finder<'a> {
+    base: &'a [u8],
+    target: &'a [u8],
+    grains: Seeds,
+    /// The shifts of the last copies, last first.
+    shifts: [isize; 2],
+    anchors: Vec<Copy>,
+    /// Where the last copy ends.
+    done: usize,
+}
+
+impl Finder<'_> {
+    #[inline]
+    fn at_last_shifts(&self, at: usize) -> Option<Copy> {
+        let word = word_at(self.target, at);
+        self.shifts.into_iter().find_map(|shift| {
+            let place = at.checked_add_signed(shift)?;
+            if u64::from_le_bytes(*self.base.get(place..)?.first_chunk()?) != word {
+                return None;
+            }
+            Some(self.extend(place, at)).filter(|copy| copy.size >= NEAR_MIN)
+        })
+    }
+
+    #[inline]
+    fn anywhere(&self, at: usize) -> Option<Copy> {
+        if at < self.done + WAIT && self.done > 0 {
+            return None;
+        }
+        let looked = self.grains.look(grain_hash(self.target, at));
+        let copies = self.grains.places(looked).map(|place| self.extend(place, at));
+        let best = copies.max_by_key(|copy| copy.size)?;
+        (best.size >= FAR_MIN && !self.is_staying_better(best)).then_some(best)
+    }
+
+    fn extend(&self, place: usize, at: usize) -> Copy {
+        let ahead = common_prefix(&self.base[place..], &self.target[at..]);
+        let room = (at - self.done).min(place);
+        let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
+        Copy { target: at - back, base: place - back, size: ahead + back }
+    }
+
+    /// Returns whether most of the beginning of a copy is at the last shift, too.
+    fn is_staying_better(&self, copy: Copy) -> bool {
+        let size = copy.size.min(STAY_BYTES);
+        let Some(place) = copy.target.checked_add_signed(self.shifts[0]) else { return false };
+        let Some(here) = self.base.get(place..place + size) else { return false };
+        let there = &self.base[copy.base..copy.base + size];
+        here.iter().zip(there).filter(|(here, there)| here == there).count() * 4 > size * 3
+    }
+
+    fn take(&mut self, copy: Copy) {
+        let shift = copy.base.wrapping_sub(copy.target) as isize;
+        if shift != self.shifts[0] {
+            self.shifts = [shift, self.shifts[0]];
+        }
+        self.done = copy.target + copy.size;
+        self.anchors.push(copy);
+    }
+}
