@@ -22,6 +22,7 @@ mod djw;
 mod encode;
 mod header;
 mod instruction;
+mod literals;
 mod matching;
 mod secondary;
 mod seeds;
