@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::density::{millibits, repeats};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
-use super::literals::Literals;
+use super::lzma::Predictor;
 use super::matching::{Copy, find_copies};
 use super::secondary::{Context, Model, Search, Secondary, Squeezer};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
@@ -170,55 +170,54 @@ fn pack_kind(
     let mut packed = Vec::new();
     for section in plain {
         check()?;
-        let is_left = section.is_empty() || is_dense(section, model.context);
+        let is_left = section.is_empty() || is_dense(section, model);
         packed.push(if is_left { None } else { Some(squeezer.squeeze(section)?) });
     }
     Ok(packed)
 }
 
 /// Returns whether compressing a section would hardly make it smaller.
-fn is_dense(section: &[u8], context: Context) -> bool {
+fn is_dense(section: &[u8], model: Model) -> bool {
     if millibits(section) < DENSE_MILLIBITS || repeats(section) {
         return false;
     }
     let sample = sample(section);
-    trial(&sample, context) * 1000 > sample.len() * DENSE_PERMILLE
+    trial(&sample, model.context) * 1000 > sample.len() * DENSE_PERMILLE
 }
 
 /// Chooses how the sections of a kind are compressed.
 fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Model {
     let size: usize = plain.iter().map(|section| section.len()).sum();
     let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
-    let is_light = bits > LIGHT_MILLIBITS * size as u64;
-    let search = match effort {
-        Effort::Fast | Effort::Default if is_light && !plain.iter().any(|section| repeats(section)) => Search::Nothing,
-        Effort::Fast if is_light => Search::Light,
-        Effort::Fast => Search::Quick,
-        Effort::Max => Search::Thorough,
-        Effort::Default if size < SMALL_BYTES => Search::Thorough,
-        Effort::Default if kind == DATA && is_light => Search::Light,
-        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
-        Effort::Default => Search::Fair,
-    };
+    let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
     let context = match kind {
-        DATA => data_context(plain),
+        DATA => data_context(&samples),
         INSTRUCTIONS => Context::Before,
         _ => Context::Four,
+    };
+    let search = match effort {
+        Effort::Max => Search::Thorough,
+        _ if is_light && plain.iter().any(|section| repeats(section)) => Search::Light,
+        _ if is_light => Search::Close,
+        Effort::Fast => Search::Quick,
+        Effort::Default if size < SMALL_BYTES => Search::Thorough,
+        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
+        Effort::Default => Search::Fair,
     };
     Model { size, context, search }
 }
 
 /// Finds out whether the data has records of four bytes, such as numbers.
-fn data_context(plain: &[&[u8]]) -> Context {
-    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
-    let is_four = trial(&samples, Context::FourAndBefore) < trial(&samples, Context::Before);
+fn data_context(samples: &[u8]) -> Context {
+    let is_four = trial(samples, Context::FourAndBefore) < trial(samples, Context::Before);
     if is_four { Context::FourAndBefore } else { Context::Before }
 }
 
-/// Returns what the literals of a sample would be compressed to.
+/// Returns what a sample would be compressed to.
 fn trial(sample: &[u8], context: Context) -> usize {
     let (context_bits, position_bits) = context.bits();
-    Literals::new(context_bits, position_bits).price(sample)
+    Predictor::new(context_bits, position_bits).price(sample)
 }
 
 /// Takes four pieces of a section, at places that are multiples of four.

@@ -22,7 +22,7 @@ mod djw;
 mod encode;
 mod header;
 mod instruction;
-mod literals;
+mod lzma;
 mod matching;
 mod secondary;
 mod seeds;

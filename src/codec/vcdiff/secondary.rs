@@ -5,14 +5,14 @@
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 
-use super::{djw, literals, varint};
+use super::{djw, lzma, varint};
 use crate::codec::{Error, Result, corrupt};
 
 /// Memory of one LZMA decoder: xdelta3 -9 asks for a dictionary of 64 MiB.
 const LZMA_MEMORY_MAX_BYTES: u64 = 80 << 20;
 /// Largest dictionary that is written, the one of xdelta3 -9.
 const DICTIONARY_MAX_BYTES: usize = 64 << 20;
-/// Dictionary for data that hardly compresses; what is looked up stays in the processor's cache.
+/// Dictionary for data that hardly compresses.
 const LIGHT_DICTIONARY_BYTES: usize = 1 << 20;
 /// Smallest dictionary of LZMA2.
 const DICTIONARY_MIN_BYTES: usize = 4 << 10;
@@ -146,8 +146,8 @@ impl Context {
 /// How hard repetition is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// Not at all; for data that does not repeat.
-    Nothing,
+    /// At the first look and close by; for data that hardly compresses. Not by liblzma.
+    Close,
     /// Hardly; for data that hardly repeats.
     Light,
     /// Finds most and takes what it finds.
@@ -160,10 +160,10 @@ pub enum Search {
 
 /// Compresses the sections of one kind, with LZMA.
 pub enum Squeezer {
-    /// With the matches that liblzma finds.
-    Matches(Stream),
-    /// With none.
-    Literals(literals::Writer),
+    /// By liblzma.
+    Liblzma(Stream),
+    /// By our own.
+    Own(lzma::Writer),
 }
 
 impl Squeezer {
@@ -174,7 +174,7 @@ impl Squeezer {
     pub fn new(model: Model) -> Result<Self> {
         let (context_bits, position_bits) = model.context.bits();
         let (mode, finder, enough, depth) = match model.search {
-            Search::Nothing => return Ok(Self::Literals(literals::Writer::new(context_bits, position_bits))),
+            Search::Close => return Ok(Self::Own(lzma::Writer::new(context_bits, position_bits))),
             Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
             Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 64, 16),
@@ -187,7 +187,7 @@ impl Squeezer {
         options.mode(mode).match_finder(finder).nice_len(enough).depth(depth);
         let mut filters = Filters::new();
         filters.lzma2(&options);
-        Ok(Self::Matches(Stream::new_stream_encoder(&filters, Check::None).map_err(failed)?))
+        Ok(Self::Liblzma(Stream::new_stream_encoder(&filters, Check::None).map_err(failed)?))
     }
 
     /// Compresses a section that is not empty, up to a point where all of it can be decoded.
@@ -198,8 +198,8 @@ impl Squeezer {
         let mut out = Vec::with_capacity(section.len() / 2 + STEP_BYTES);
         varint::put(&mut out, section.len() as u64);
         match self {
-            Self::Matches(lzma) => flush_through(lzma, section, &mut out)?,
-            Self::Literals(writer) => writer.write(section, &mut out),
+            Self::Liblzma(lzma) => flush_through(lzma, section, &mut out)?,
+            Self::Own(writer) => writer.write(section, &mut out),
         }
         Ok(out)
     }
