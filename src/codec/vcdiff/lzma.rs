@@ -31,9 +31,9 @@ const ALIGN_BITS: u32 = 4;
 /// Bits of the table of places: it stays in the processor's cache.
 const TABLE_BITS: u32 = 15;
 /// Bytes that a match has at least, and is found by.
-const FOUND_BY: usize = 4;
+const FOUND_BY: usize = 3;
 /// Distances up to which matches of so many bytes pay, from `FOUND_BY` bytes on; longer ones always do.
-const PAYING: [usize; 2] = [1 << 10, 1 << 14];
+const PAYING: [usize; 3] = [1 << 10, 1 << 13, 1 << 17];
 /// Farthest match, the dictionary in the header below.
 const DISTANCE_MAX: usize = 1 << 20;
 
@@ -269,7 +269,10 @@ impl Finder {
 
     #[inline]
     fn find(&mut self, bytes: &[u8], at: usize, end: usize) -> Option<Match> {
-        let word = |at: usize| bytes.get(at..).and_then(<[u8]>::first_chunk).map(|word| u32::from_le_bytes(*word));
+        let word = |at: usize| {
+            let word: &[u8; 4] = bytes.get(at..)?.first_chunk()?;
+            Some(u32::from_le_bytes(*word) & 0x00FF_FFFF)
+        };
         let here = word(at)?;
         for skipped in self.known..at {
             if let Some(word) = word(skipped) {
