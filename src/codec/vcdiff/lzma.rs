@@ -243,7 +243,8 @@ fn code_differing(literal: &mut [u16], byte: u8, continued: u8, sink: &mut impl 
 #[inline]
 fn code_bit(zero: &mut u16, bit: bool, sink: &mut impl BitSink) {
     sink.put(*zero, bit);
-    *zero = if bit { *zero - (*zero >> MOVE_BITS) } else { *zero + (((1 << PROBABILITY_BITS) - *zero) >> MOVE_BITS) };
+    let [less, more] = [*zero - (*zero >> MOVE_BITS), *zero + (((1 << PROBABILITY_BITS) - *zero) >> MOVE_BITS)];
+    *zero = more ^ ((more ^ less) & u16::from(bit).wrapping_neg());
 }
 
 /// Bytes that came before.
@@ -285,7 +286,9 @@ impl Finder {
         if word(before) != Some(here) {
             return None;
         }
-        let length = common_prefix(&bytes[before..], &bytes[at..end.min(at + LENGTH_MAX)]);
+        // The last symbol is a literal: a literal behind a match needs what is before it, which the next call has not.
+        let end = end.min(at + LENGTH_MAX).min(bytes.len() - 1);
+        let length = common_prefix(&bytes[before..], &bytes[at..end]);
         let pays = PAYING.get(length.checked_sub(FOUND_BY)?).is_none_or(|&farthest| distance <= farthest);
         pays.then_some(Match { distance, length })
     }
@@ -385,13 +388,11 @@ impl RangeCoder {
 impl BitSink for RangeCoder {
     #[inline]
     fn put(&mut self, zero: u16, bit: bool) {
+        // Without a branch: bits of dense data cannot be foreseen.
         let bound = (self.range >> PROBABILITY_BITS) * u32::from(zero);
-        if bit {
-            self.low += u64::from(bound);
-            self.range -= bound;
-        } else {
-            self.range = bound;
-        }
+        let chosen = u32::from(bit).wrapping_neg();
+        self.low += u64::from(bound & chosen);
+        self.range = bound ^ ((bound ^ (self.range - bound)) & chosen);
         self.widen();
     }
 

@@ -177,7 +177,7 @@ impl Squeezer {
             Search::Close => return Ok(Self::Own(lzma::Writer::new(context_bits, position_bits))),
             Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
-            Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 64, 16),
+            Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 32, 6),
             Search::Thorough => (Mode::Normal, MatchFinder::BinaryTree4, 128, 0),
         };
         let mut options = LzmaOptions::new_preset(6).map_err(failed)?;
