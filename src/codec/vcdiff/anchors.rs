@@ -21,7 +21,9 @@ const FAR_MIN: usize = 128;
 const WAIT: usize = 8;
 /// Bytes that tell whether staying at a shift is as good.
 const STAY_BYTES: usize = 256;
-/// Unmatched bytes after which the scan skips some.
+/// Unmatched bytes after which the scan skips two of three: what is as long as `FAR_MIN` is still found.
+const DAMP: usize = 64;
+/// Unmatched bytes after which the scan skips two more.
 const DRY: usize = 1 << 12;
 /// Farthest skip.
 const STRIDE_MAX: usize = 15;
@@ -59,10 +61,16 @@ pub fn find_anchors(
                 finder.take(copy);
                 at = finder.done;
             }
-            None => at += (1 + 2 * ((at - finder.done) / DRY)).min(STRIDE_MAX),
+            None => at += stride(at - finder.done),
         }
     }
     Ok(finder.anchors)
+}
+
+/// How far to move with so many bytes unmatched: odd, so that every phase of the grains is met.
+const fn stride(unmatched: usize) -> usize {
+    let stride = if unmatched < DAMP { 1 } else { 3 + 2 * (unmatched / DRY) };
+    if stride < STRIDE_MAX { stride } else { STRIDE_MAX }
 }
 
 struct Finder<'a> {

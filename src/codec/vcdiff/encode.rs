@@ -34,7 +34,7 @@ const SAMPLE_BYTES: usize = 128 << 10;
 /// Below this the best compression takes no time.
 const SMALL_BYTES: usize = 256 << 10;
 /// Above this, weighing what LZMA finds takes longer than it gains.
-const LARGE_BYTES: usize = 2 << 20;
+const LARGE_BYTES: usize = 512 << 10;
 /// Above this LZMA finds little, however hard it looks.
 const LIGHT_MILLIBITS: u64 = 7000;
 

@@ -38,6 +38,8 @@ const DRY: usize = 1 << 12;
 const STRIDE_MAX: usize = 8;
 /// Positions looked up at a time: the table is larger than any cache, and misses overlap.
 const BATCH: usize = 8;
+/// Bytes that no anchor covers from which on every other seed of the base is left out.
+const MUCH: usize = 4 << 20;
 /// Bytes of the target in which a literal byte has one price.
 const BLOCK: usize = 16 << 10;
 /// Target bytes between two calls of `check`.
@@ -71,7 +73,9 @@ pub fn find_copies(
     check: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Vec<Copy>> {
     let anchors = find_anchors(base, target, check)?;
-    let wanted = wanted(base, target, &anchors);
+    let covered: usize = anchors.iter().map(|anchor| anchor.size).sum();
+    let step = if target.len() - covered > MUCH { 2 * step } else { step };
+    let wanted = wanted(base, target, &anchors, target.len() - covered);
     let places = 0..base.len().saturating_sub(SEED - 1);
     let seeds = Seeds::new(places, step, wanted.as_ref(), |at| hash(word_at(base, at)), check)?;
     let mut scanner = Scanner {
@@ -96,9 +100,8 @@ pub fn find_copies(
 }
 
 /// The seeds of what no anchor covers.
-fn wanted(base: &[u8], target: &[u8], anchors: &[Copy]) -> Option<Wanted> {
-    let covered: usize = anchors.iter().map(|anchor| anchor.size).sum();
-    let mut wanted = Wanted::new(target.len() - covered, base.len())?;
+fn wanted(base: &[u8], target: &[u8], anchors: &[Copy], count: usize) -> Option<Wanted> {
+    let mut wanted = Wanted::new(count, base.len())?;
     let ends = anchors.iter().map(|anchor| anchor.target).chain([target.len()]);
     let starts = [0].into_iter().chain(anchors.iter().map(|anchor| anchor.target + anchor.size));
     for (start, end) in starts.zip(ends) {
