@@ -42,11 +42,7 @@ fn grain_hash(bytes: &[u8], at: usize) -> u64 {
 ///
 /// # Errors
 /// What `check` said.
-pub fn find_anchors(
-    base: &[u8],
-    target: &[u8],
-    check: &dyn Fn() -> io::Result<()>,
-) -> io::Result<Vec<Copy>> {
+pub fn find_anchors(base: &[u8], target: &[u8], check: &dyn Fn() -> io::Result<()>) -> io::Result<Vec<Copy>> {
     let places = 0..base.len().saturating_sub(GRAIN - 1);
     let grains = Seeds::new(places, STEP, None, |at| grain_hash(base, at), check)?;
     let mut finder = Finder { base, target, grains, shifts: [0; 2], anchors: Vec::new(), done: 0 };
@@ -131,5 +127,63 @@ impl Finder<'_> {
         }
         self.done = copy.target + copy.size;
         self.anchors.push(copy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(size: usize, mut state: u64) -> Vec<u8> {
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..size).map(next).collect()
+    }
+
+    fn found(base: &[u8], target: &[u8]) -> Vec<Copy> {
+        let anchors = find_anchors(base, target, &|| Ok(())).expect("found");
+        let mut done = 0;
+        for anchor in &anchors {
+            assert!(anchor.target >= done, "anchors overlap");
+            done = anchor.target + anchor.size;
+            let there = &base[anchor.base..anchor.base + anchor.size];
+            assert!(there == &target[anchor.target..done], "an anchor is no copy");
+        }
+        anchors
+    }
+
+    #[test]
+    fn what_moved_is_found_whole() {
+        let base = noise(100_000, 1);
+        for (start, end, before) in
+            [(0, 100_000, 0), (777, 60_001, 13), (50_000, 50_500, 9_000), (31, 163, 60)]
+        {
+            let target = [&noise(before, 2)[..], &base[start..end], &noise(50, 3)].concat();
+            let expected = Copy { target: before, base: start, size: end - start };
+            assert_eq!(found(&base, &target), [expected], "{start} to {end} behind {before}");
+        }
+    }
+
+    #[test]
+    fn changed_bytes_do_not_end_a_shift() {
+        let base = noise(50_000, 1);
+        let mut target = [&b"in front"[..], &base].concat();
+        for at in (1000..50_000).step_by(100) {
+            target[at] ^= 1;
+        }
+        let anchors = found(&base, &target);
+        assert_eq!(anchors.len(), 491);
+        assert!(anchors.iter().all(|anchor| anchor.target == anchor.base + 8));
+    }
+
+    #[test]
+    fn small_and_strange_ones_have_none() {
+        let base = noise(1000, 1);
+        for (base, target) in [(&[][..], &[][..]), (&[], &base), (&base, &[]), (&base[..20], &base[..20])] {
+            assert_eq!(found(base, target), []);
+        }
+        assert_eq!(found(&base, &noise(1000, 2)), []);
     }
 }

@@ -175,7 +175,13 @@ impl Predictor {
     }
 
     /// Codes the bytes of `chunk`, of which `finder` has seen those before.
-    pub fn code(&mut self, bytes: &[u8], chunk: std::ops::Range<usize>, finder: &mut Finder, sink: &mut impl BitSink) {
+    pub fn code(
+        &mut self,
+        bytes: &[u8],
+        chunk: std::ops::Range<usize>,
+        finder: &mut Finder,
+        sink: &mut impl BitSink,
+    ) {
         let mut at = chunk.start;
         while at < chunk.end {
             let place = self.position & ((1 << self.position_bits) - 1);
@@ -243,7 +249,8 @@ fn code_differing(literal: &mut [u16], byte: u8, continued: u8, sink: &mut impl 
 #[inline]
 fn code_bit(zero: &mut u16, bit: bool, sink: &mut impl BitSink) {
     sink.put(*zero, bit);
-    let [less, more] = [*zero - (*zero >> MOVE_BITS), *zero + (((1 << PROBABILITY_BITS) - *zero) >> MOVE_BITS)];
+    let [less, more] =
+        [*zero - (*zero >> MOVE_BITS), *zero + (((1 << PROBABILITY_BITS) - *zero) >> MOVE_BITS)];
     *zero = more ^ ((more ^ less) & u16::from(bit).wrapping_neg());
 }
 
@@ -469,5 +476,100 @@ impl Writer {
         out.extend(chunk);
         self.predictor.reset(chunk[chunk.len() - 1]);
         self.reset = Reset::State;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liblzma::stream::{Action, Status, Stream};
+
+    use super::*;
+
+    /// Random numbers below `alphabet`; the seed is fixed.
+    fn noise(size: usize, alphabet: u64) -> Vec<u8> {
+        let mut state = 1u64;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((state >> 33) % alphabet) as u8
+        };
+        (0..size).map(next).collect()
+    }
+
+    /// What liblzma makes of a stream up to now: it must have taken all of it.
+    fn expanded(lzma: &mut Stream, stream: &[u8], size: usize) -> Vec<u8> {
+        let mut out = vec![0; size];
+        let (taken, made) = (lzma.total_in(), lzma.total_out());
+        loop {
+            let (read, written) = ((lzma.total_in() - taken) as usize, (lzma.total_out() - made) as usize);
+            if read == stream.len() && written == size {
+                return out;
+            }
+            let status = lzma.process(&stream[read..], &mut out[written..], Action::Run).expect("decodes");
+            let progress =
+                (lzma.total_in() - taken) as usize > read || (lzma.total_out() - made) as usize > written;
+            assert!(status == Status::Ok && progress, "{read} of {}, {written} of {size}", stream.len());
+        }
+    }
+
+    /// Sections that need every kind of symbol and chunk.
+    fn sections() -> Vec<Vec<u8>> {
+        let dense = noise(150_000, 200);
+        let far = [&dense[..1000], &noise(1 << 20, 256), &dense[..1000]].concat();
+        let steps: Vec<u8> = (0..200_000u32).flat_map(|number| (number * 7).to_le_bytes()).collect();
+        let ends_in_a_match = b"a match at the end: at the end:".to_vec();
+        vec![
+            ends_in_a_match,
+            b"x".to_vec(),
+            dense,
+            noise(100_000, 256),
+            vec![7; 300_000],
+            noise(5_000, 3),
+            far,
+            steps,
+            b"ab".to_vec(),
+            noise(70_000, 250),
+        ]
+    }
+
+    #[test]
+    fn liblzma_reads_every_section_at_once() {
+        for (context_bits, position_bits) in [(3, 0), (2, 2), (0, 2)] {
+            let mut writer = Writer::new(context_bits, position_bits);
+            let mut lzma = Stream::new_stream_decoder(8 << 20, 0).expect("a decoder");
+            for (number, section) in sections().into_iter().enumerate() {
+                let mut stream = Vec::new();
+                writer.write(&section, &mut stream);
+                let made = expanded(&mut lzma, &stream, section.len());
+                assert!(made == section, "section {number} at {context_bits} and {position_bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn dense_data_gets_smaller_and_noise_hardly_larger() {
+        let size = |section: &[u8]| {
+            let mut stream = Vec::new();
+            Writer::new(3, 0).write(section, &mut stream);
+            stream.len()
+        };
+        // 7.64 bits a byte, and 7.32.
+        assert!(size(&noise(500_000, 200)) < 500_000 * 97 / 100);
+        assert!(size(&noise(500_000, 160)) < 500_000 * 93 / 100);
+        assert!(size(&noise(500_000, 256)) < 500_000 + 500);
+        let once = noise(30_000, 256);
+        assert!(size(&[&once[..], &once[..]].concat()) < 31_000, "a repetition close by is found");
+    }
+
+    #[test]
+    fn the_price_is_what_it_takes() {
+        for section in [noise(100_000, 200), noise(100_000, 20), b"some words ".repeat(5000)] {
+            let mut stream = Vec::new();
+            let mut writer = Writer::new(3, 0);
+            writer.write(&section, &mut stream);
+            let first = stream.len();
+            writer.write(&section, &mut stream);
+            let (price, size) = (Predictor::new(3, 0).price(&section), stream.len() - first);
+            assert!(price.abs_diff(size) <= size / 50 + 40, "{price} for {size}");
+        }
     }
 }

@@ -163,7 +163,7 @@ pub enum Squeezer {
     /// By liblzma.
     Liblzma(Stream),
     /// By our own.
-    Own(lzma::Writer),
+    Own(Box<lzma::Writer>),
 }
 
 impl Squeezer {
@@ -174,7 +174,9 @@ impl Squeezer {
     pub fn new(model: Model) -> Result<Self> {
         let (context_bits, position_bits) = model.context.bits();
         let (mode, finder, enough, depth) = match model.search {
-            Search::Close => return Ok(Self::Own(lzma::Writer::new(context_bits, position_bits))),
+            Search::Close => {
+                return Ok(Self::Own(Box::new(lzma::Writer::new(context_bits, position_bits))));
+            }
             Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
             Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 32, 6),
