@@ -15,6 +15,7 @@ mod make;
 mod packers;
 mod round_trips;
 mod steady;
+mod vcdiff;
 
 /// All of them, the fastest first.
 const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Default, Effort::Max];

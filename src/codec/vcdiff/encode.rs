@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use super::density::{millibits, repeats};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
+use super::lzma::Predictor;
 use super::matching::{Copy, find_copies};
 use super::secondary::{Context, Model, Search, Secondary, Squeezer};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
@@ -27,13 +28,13 @@ const ADDRESSES: usize = 2;
 /// Bytes that take more than this may be compressed already.
 const DENSE_MILLIBITS: u64 = 7900;
 /// Data of which a sample stays larger than this is not compressed: LZMA takes most of the time.
-const DENSE_PERMILLE: usize = 978;
+const DENSE_PERMILLE: usize = 992;
 /// Bytes of a section that are compressed to see what comes of it.
-const SAMPLE_BYTES: usize = 256 << 10;
+const SAMPLE_BYTES: usize = 128 << 10;
 /// Below this the best compression takes no time.
 const SMALL_BYTES: usize = 256 << 10;
 /// Above this, weighing what LZMA finds takes longer than it gains.
-const LARGE_BYTES: usize = 2 << 20;
+const LARGE_BYTES: usize = 512 << 10;
 /// Above this LZMA finds little, however hard it looks.
 const LIGHT_MILLIBITS: u64 = 7000;
 
@@ -146,7 +147,7 @@ fn pack(windows: &mut [Window<'_>], effort: Effort, check: &dyn Fn() -> io::Resu
     let mut any = false;
     for kind in [DATA, INSTRUCTIONS, ADDRESSES] {
         let plain: Vec<&[u8]> = windows.iter().map(|window| &window.sections[kind][..]).collect();
-        let packed = pack_kind(&plain, model(kind, &plain, effort)?, check)?;
+        let packed = pack_kind(&plain, model(kind, &plain, effort), check)?;
         let size = |section: &Option<Vec<u8>>, plain: &&[u8]| section.as_ref().map_or(plain.len(), Vec::len);
         let packed_size: usize = packed.iter().zip(&plain).map(|(section, plain)| size(section, plain)).sum();
         if packed_size < plain.iter().map(|plain| plain.len()).sum() {
@@ -169,57 +170,54 @@ fn pack_kind(
     let mut packed = Vec::new();
     for section in plain {
         check()?;
-        let is_left = section.is_empty() || is_dense(section, model.context)?;
+        let is_left = section.is_empty() || is_dense(section, model);
         packed.push(if is_left { None } else { Some(squeezer.squeeze(section)?) });
     }
     Ok(packed)
 }
 
 /// Returns whether compressing a section would hardly make it smaller.
-fn is_dense(section: &[u8], context: Context) -> Result<bool> {
+fn is_dense(section: &[u8], model: Model) -> bool {
     if millibits(section) < DENSE_MILLIBITS || repeats(section) {
-        return Ok(false);
+        return false;
     }
     let sample = sample(section);
-    Ok(trial(&sample, context)? * 1000 > sample.len() * DENSE_PERMILLE)
+    trial(&sample, model.context) * 1000 > sample.len() * DENSE_PERMILLE
 }
 
 /// Chooses how the sections of a kind are compressed.
-fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
-    let size = plain.iter().map(|section| section.len()).sum();
+fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Model {
+    let size: usize = plain.iter().map(|section| section.len()).sum();
     let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
-    let is_light = bits > LIGHT_MILLIBITS * size as u64;
-    let search = match effort {
-        Effort::Fast if is_light => Search::Light,
-        Effort::Fast => Search::Quick,
-        Effort::Max => Search::Thorough,
-        Effort::Default if size < SMALL_BYTES => Search::Thorough,
-        Effort::Default if kind == DATA && is_light => Search::Light,
-        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
-        Effort::Default => Search::Fair,
-    };
+    let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
     let context = match kind {
-        DATA => data_context(plain)?,
+        DATA => data_context(&samples),
         INSTRUCTIONS => Context::Before,
         _ => Context::Four,
     };
-    Ok(Model { size, context, search })
+    let search = match effort {
+        Effort::Max => Search::Thorough,
+        _ if is_light && plain.iter().any(|section| repeats(section)) => Search::Light,
+        _ if is_light => Search::Close,
+        Effort::Fast => Search::Quick,
+        Effort::Default if size < SMALL_BYTES => Search::Thorough,
+        Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
+        Effort::Default => Search::Fair,
+    };
+    Model { size, context, search }
 }
 
 /// Finds out whether the data has records of four bytes, such as numbers.
-fn data_context(plain: &[&[u8]]) -> Result<Context> {
-    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
-    let is_four = trial(&samples, Context::FourAndBefore)? < trial(&samples, Context::Before)?;
-    Ok(if is_four { Context::FourAndBefore } else { Context::Before })
+fn data_context(samples: &[u8]) -> Context {
+    let is_four = trial(samples, Context::FourAndBefore) < trial(samples, Context::Before);
+    if is_four { Context::FourAndBefore } else { Context::Before }
 }
 
 /// Returns what a sample would be compressed to.
-fn trial(sample: &[u8], context: Context) -> Result<usize> {
-    if sample.is_empty() {
-        return Ok(0);
-    }
-    let model = Model { size: sample.len(), context, search: Search::Light };
-    Ok(Squeezer::new(model)?.squeeze(sample)?.len())
+fn trial(sample: &[u8], context: Context) -> usize {
+    let (context_bits, position_bits) = context.bits();
+    Predictor::new(context_bits, position_bits).price(sample)
 }
 
 /// Takes four pieces of a section, at places that are multiples of four.

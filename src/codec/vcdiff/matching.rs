@@ -9,7 +9,9 @@
 
 use std::io;
 
+use super::anchors::find_anchors;
 use super::density::millibits;
+use super::seeds::{Looked, SEED, Seeds, Wanted, hash, word_at};
 
 /// A stretch of the target that is in the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +24,8 @@ pub struct Copy {
     pub size: usize,
 }
 
-/// Bytes of a seed.
-const SEED: usize = 8;
-/// Entries of the table; it takes four times as many bytes.
-const ENTRIES_MAX: usize = 1 << 26;
+/// Bytes of the shortest copy.
+const COPY_MIN: usize = 4;
 /// Shifts that are tried everywhere.
 const SHIFTS: usize = 4;
 /// Bytes from which on a copy is taken without looking further.
@@ -38,10 +38,12 @@ const DRY: usize = 1 << 12;
 const STRIDE_MAX: usize = 8;
 /// Positions looked up at a time: the table is larger than any cache, and misses overlap.
 const BATCH: usize = 8;
+/// Bytes that no anchor covers from which on every other seed of the base is left out.
+const MUCH: usize = 4 << 20;
 /// Bytes of the target in which a literal byte has one price.
 const BLOCK: usize = 16 << 10;
 /// Target bytes between two calls of `check`.
-const CHECK_BYTES: usize = 4 << 20;
+pub const CHECK_BYTES: usize = 4 << 20;
 
 // What things cost once LZMA is done with them, in tenths of a bit: measured, not exact.
 
@@ -70,7 +72,12 @@ pub fn find_copies(
     step: usize,
     check: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Vec<Copy>> {
-    let seeds = Seeds::new(base, step, check)?;
+    let anchors = find_anchors(base, target, check)?;
+    let covered: usize = anchors.iter().map(|anchor| anchor.size).sum();
+    let step = if target.len() - covered > MUCH { 2 * step } else { step };
+    let wanted = wanted(base, target, &anchors, target.len() - covered);
+    let places = 0..base.len().saturating_sub(SEED - 1);
+    let seeds = Seeds::new(places, step, wanted.as_ref(), |at| hash(word_at(base, at)), check)?;
     let mut scanner = Scanner {
         base,
         target,
@@ -80,21 +87,34 @@ pub fn find_copies(
         copies: Vec::new(),
         literals: 0,
         at: 0,
+        end: 0,
         block: usize::MAX,
         literal: 0,
     };
-    scanner.scan(check)?;
+    for anchor in anchors {
+        scanner.scan(anchor.target, check)?;
+        scanner.take(anchor);
+    }
+    scanner.scan(target.len(), check)?;
     Ok(scanner.copies)
 }
 
-#[inline]
-fn word_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller left room for eight bytes"))
+/// The seeds of what no anchor covers.
+fn wanted(base: &[u8], target: &[u8], anchors: &[Copy], count: usize) -> Option<Wanted> {
+    let mut wanted = Wanted::new(count, base.len())?;
+    let ends = anchors.iter().map(|anchor| anchor.target).chain([target.len()]);
+    let starts = [0].into_iter().chain(anchors.iter().map(|anchor| anchor.target + anchor.size));
+    for (start, end) in starts.zip(ends) {
+        for at in start..end.min(target.len().saturating_sub(SEED - 1)) {
+            wanted.add(hash(word_at(target, at)));
+        }
+    }
+    Some(wanted)
 }
 
 /// Counts the leading bytes that two slices share.
 #[inline]
-fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {
     let size = left.len().min(right.len());
     let (left, right) = (&left[..size], &right[..size]);
     let mut at = 0;
@@ -109,72 +129,8 @@ fn common_prefix(left: &[u8], right: &[u8]) -> usize {
 }
 
 /// Counts the trailing bytes that two slices share.
-fn common_suffix(left: &[u8], right: &[u8]) -> usize {
+pub fn common_suffix(left: &[u8], right: &[u8]) -> usize {
     left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
-}
-
-/// The base's seeds: two places for each bucket, the first and the last seen.
-///
-/// An entry is the seed's number, from 1 on, and, above it, as many bits of its hash as there is room for: most misses
-/// cost no look at the base.
-struct Seeds {
-    entries: Vec<u32>,
-    bits: u32,
-    step: usize,
-}
-
-const EMPTY: u32 = 0;
-
-/// What the table has for a seed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Looked {
-    tag: u32,
-    entries: [u32; 2],
-}
-
-impl Seeds {
-    fn new(base: &[u8], step_min: usize, check: &dyn Fn() -> io::Result<()>) -> io::Result<Self> {
-        let step = base.len().div_ceil(ENTRIES_MAX - 2).max(step_min);
-        let count = base.len() / step + 2;
-        let bits = (usize::BITS - count.leading_zeros()).clamp(8, ENTRIES_MAX.ilog2());
-        let mut seeds = Self { entries: vec![EMPTY; 1 << bits], bits, step };
-        for at in (0..base.len().saturating_sub(SEED - 1)).step_by(step) {
-            if at % (CHECK_BYTES * step) == 0 {
-                check()?;
-            }
-            seeds.put(word_at(base, at), (at / step) as u32 + 1);
-        }
-        Ok(seeds)
-    }
-
-    #[inline]
-    fn put(&mut self, seed: u64, number: u32) {
-        let (bucket, tag) = self.place(seed);
-        let first = self.entries[bucket] == EMPTY;
-        self.entries[bucket + usize::from(!first)] = tag | number;
-    }
-
-    #[inline]
-    fn place(&self, seed: u64) -> (usize, u32) {
-        let mixed = (seed ^ seed >> 29).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let bucket = (mixed >> (65 - self.bits)) as usize * 2;
-        (bucket, ((mixed >> 8) as u32) << self.bits)
-    }
-
-    #[inline]
-    fn look(&self, seed: u64) -> Looked {
-        let (bucket, tag) = self.place(seed);
-        Looked { tag, entries: [self.entries[bucket], self.entries[bucket + 1]] }
-    }
-
-    /// The places of the base that may begin with the seed that was looked up.
-    #[inline]
-    fn places(&self, looked: Looked) -> impl Iterator<Item = usize> {
-        let (low, step) = ((1u32 << self.bits) - 1, self.step);
-        let fitting =
-            looked.entries.into_iter().filter(move |&entry| entry & !low == looked.tag && entry != EMPTY);
-        fitting.map(move |entry| ((entry & low) as usize - 1) * step)
-    }
 }
 
 /// Seeds of the target looked up in advance, at steps of `stride`.
@@ -213,15 +169,19 @@ struct Scanner<'a> {
     /// Where the bytes begin that no copy covers yet.
     literals: usize,
     at: usize,
+    /// Where the stretch ends that is scanned.
+    end: usize,
     /// The block that `literal` is the price of a literal byte in.
     block: usize,
     literal: i64,
 }
 
 impl Scanner<'_> {
-    fn scan(&mut self, check: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
-        let mut checked = 0;
-        while self.at + SEED <= self.target.len() {
+    /// Scans what is left before `end`.
+    fn scan(&mut self, end: usize, check: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
+        self.end = end;
+        let mut checked = self.at;
+        while self.has_room(self.at) {
             if self.at - checked >= CHECK_BYTES {
                 checked = self.at;
                 check()?;
@@ -236,6 +196,11 @@ impl Scanner<'_> {
             }
         }
         Ok(())
+    }
+
+    #[inline]
+    const fn has_room(&self, at: usize) -> bool {
+        at + COPY_MIN <= self.end && at + SEED <= self.target.len()
     }
 
     #[inline]
@@ -256,7 +221,7 @@ impl Scanner<'_> {
     /// Looks whether waiting a byte or two is better.
     fn improve(&mut self, mut best: Candidate) -> Candidate {
         for _ in 0..2 {
-            if best.copy.size >= LAZY || self.at + 1 + SEED > self.target.len() {
+            if best.copy.size >= LAZY || !self.has_room(self.at + 1) {
                 break;
             }
             match self.best_at(self.at + 1) {
@@ -303,7 +268,7 @@ impl Scanner<'_> {
 
     #[inline]
     fn extend(&self, place: usize, at: usize, price: i64) -> Candidate {
-        let ahead = common_prefix(&self.base[place..], &self.target[at..]);
+        let ahead = common_prefix(&self.base[place..], &self.target[at..self.end]);
         let room = (at - self.literals).min(place);
         let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
         let copy = Copy { target: at - back, base: place - back, size: ahead + back };
@@ -331,7 +296,7 @@ impl Scanner<'_> {
         let count = BATCH.min((self.target.len() - SEED - at) / stride + 1);
         let mut looked = [Looked::default(); BATCH];
         for (index, looked) in looked[..count].iter_mut().enumerate() {
-            *looked = self.seeds.look(word_at(self.target, at + index * stride));
+            *looked = self.seeds.look(hash(word_at(self.target, at + index * stride)));
         }
         self.ahead = Ahead { at, stride, looked, count };
         looked[0]

@@ -15,14 +15,17 @@ use std::io::{self, BufReader, Read, Write};
 
 use super::{Effort, Result};
 
+mod anchors;
 mod decode;
 mod density;
 mod djw;
 mod encode;
 mod header;
 mod instruction;
+mod lzma;
 mod matching;
 mod secondary;
+mod seeds;
 #[cfg(test)]
 mod tests;
 mod varint;
@@ -39,7 +42,7 @@ const WINDOW_ADLER: u8 = 4;
 /// Writes a delta from `base` to `target` into `sink`.
 ///
 /// The same bytes for the same input; no application header. Memory beside the inputs: a table of at most
-/// 256 MiB, what is not copied, and 12 bytes for each byte of the larger kind of section, up to 64 MiB of them.
+/// 256 MiB, 24 bytes for each copy, what is not copied, and 12 bytes for each byte of the larger kind of section, up to 64 MiB of them.
 /// `check` is called every few MiB; its error ends the work.
 ///
 /// # Errors

@@ -5,14 +5,14 @@
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 
-use super::{djw, varint};
+use super::{djw, lzma, varint};
 use crate::codec::{Error, Result, corrupt};
 
 /// Memory of one LZMA decoder: xdelta3 -9 asks for a dictionary of 64 MiB.
 const LZMA_MEMORY_MAX_BYTES: u64 = 80 << 20;
 /// Largest dictionary that is written, the one of xdelta3 -9.
 const DICTIONARY_MAX_BYTES: usize = 64 << 20;
-/// Dictionary for data that hardly compresses; what is looked up stays in the processor's cache.
+/// Dictionary for data that hardly compresses.
 const LIGHT_DICTIONARY_BYTES: usize = 1 << 20;
 /// Smallest dictionary of LZMA2.
 const DICTIONARY_MIN_BYTES: usize = 4 << 10;
@@ -132,9 +132,22 @@ pub enum Context {
     Four,
 }
 
+impl Context {
+    /// Bits of the byte before, and of the position.
+    pub const fn bits(self) -> (u32, u32) {
+        match self {
+            Self::Before => (3, 0),
+            Self::FourAndBefore => (2, 2),
+            Self::Four => (0, 2),
+        }
+    }
+}
+
 /// How hard repetition is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
+    /// At the first look and close by; for data that hardly compresses. Not by liblzma.
+    Close,
     /// Hardly; for data that hardly repeats.
     Light,
     /// Finds most and takes what it finds.
@@ -146,8 +159,11 @@ pub enum Search {
 }
 
 /// Compresses the sections of one kind, with LZMA.
-pub struct Squeezer {
-    lzma: Stream,
+pub enum Squeezer {
+    /// By liblzma.
+    Liblzma(Stream),
+    /// By our own.
+    Own(Box<lzma::Writer>),
 }
 
 impl Squeezer {
@@ -156,25 +172,24 @@ impl Squeezer {
     /// # Errors
     /// `Io` when there is not enough memory.
     pub fn new(model: Model) -> Result<Self> {
-        let mut options = LzmaOptions::new_preset(6).map_err(failed)?;
-        options.dict_size(dictionary_size(model));
-        let (literal_context_bits, position_bits) = match model.context {
-            Context::Before => (3, 0),
-            Context::FourAndBefore => (2, 2),
-            Context::Four => (0, 2),
-        };
-        options.literal_context_bits(literal_context_bits);
-        options.literal_position_bits(position_bits).position_bits(position_bits);
+        let (context_bits, position_bits) = model.context.bits();
         let (mode, finder, enough, depth) = match model.search {
+            Search::Close => {
+                return Ok(Self::Own(Box::new(lzma::Writer::new(context_bits, position_bits))));
+            }
             Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
-            Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 64, 16),
+            Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 32, 6),
             Search::Thorough => (Mode::Normal, MatchFinder::BinaryTree4, 128, 0),
         };
+        let mut options = LzmaOptions::new_preset(6).map_err(failed)?;
+        options.dict_size(dictionary_size(model));
+        options.literal_context_bits(context_bits);
+        options.literal_position_bits(position_bits).position_bits(position_bits);
         options.mode(mode).match_finder(finder).nice_len(enough).depth(depth);
         let mut filters = Filters::new();
         filters.lzma2(&options);
-        Ok(Self { lzma: Stream::new_stream_encoder(&filters, Check::None).map_err(failed)? })
+        Ok(Self::Liblzma(Stream::new_stream_encoder(&filters, Check::None).map_err(failed)?))
     }
 
     /// Compresses a section that is not empty, up to a point where all of it can be decoded.
@@ -184,16 +199,23 @@ impl Squeezer {
     pub fn squeeze(&mut self, section: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(section.len() / 2 + STEP_BYTES);
         varint::put(&mut out, section.len() as u64);
-        let mut taken = 0;
-        loop {
-            out.reserve(STEP_BYTES);
-            let before = self.lzma.total_in();
-            let status =
-                self.lzma.process_vec(&section[taken..], &mut out, Action::SyncFlush).map_err(failed)?;
-            taken += (self.lzma.total_in() - before) as usize;
-            if status == Status::StreamEnd {
-                return Ok(out);
-            }
+        match self {
+            Self::Liblzma(lzma) => flush_through(lzma, section, &mut out)?,
+            Self::Own(writer) => writer.write(section, &mut out),
+        }
+        Ok(out)
+    }
+}
+
+fn flush_through(lzma: &mut Stream, section: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let mut taken = 0;
+    loop {
+        out.reserve(STEP_BYTES);
+        let before = lzma.total_in();
+        let status = lzma.process_vec(&section[taken..], out, Action::SyncFlush).map_err(failed)?;
+        taken += (lzma.total_in() - before) as usize;
+        if status == Status::StreamEnd {
+            return Ok(());
         }
     }
 }

@@ -61,6 +61,7 @@ fn pairs() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let (text, noise) = (random.text(300_000), random.noise(200_000));
     let edited_text = random.edit(&text, 200);
     let edited_noise = random.edit(&noise, 50);
+    let dense: Vec<u8> = (0..100_000).map(|_| (random.next() % 200) as u8).collect();
     let runs = [vec![0; 70_000], random.noise(100), vec![7; 5_000]].concat();
     vec![
         ("nothing", Vec::new(), Vec::new()),
@@ -70,6 +71,7 @@ fn pairs() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("tiny", b"a".to_vec(), b"ab".to_vec()),
         ("text", text.clone(), edited_text),
         ("noise", noise.clone(), edited_noise),
+        ("dense", text.clone(), [&text[..50_000], &dense, &text[..9]].concat()),
         ("unrelated", noise, text.clone()),
         ("runs", text, runs),
     ]
@@ -121,6 +123,18 @@ fn windows_share_their_compression() {
     assert!(delta.len() < target.len() / 4);
     assert_decodes("three windows", &base, &delta, &target);
     assert_stock_decodes("three windows", &base, &delta, &target);
+}
+
+#[test]
+fn windows_of_dense_data_share_their_compression() {
+    let mut random = Random(6);
+    let dense = |random: &mut Random| (0..300_000).map(|_| (random.next() % 200) as u8).collect::<Vec<u8>>();
+    let base = random.noise(8 << 20);
+    let target = [&dense(&mut random), &base[..], &dense(&mut random)].concat();
+    let delta = encoded(&base, &target, Effort::Default);
+    assert!(delta.len() < 600_000 * 98 / 100);
+    assert_decodes("two windows", &base, &delta, &target);
+    assert_stock_decodes("two windows", &base, &delta, &target);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What real programs packed comes back, and every version of every corpus.
 //!
 //! For `tests/run.sh --soak` only. The corpora are in the folder that `LFS_DELTA_CORPORA` names, each a
-//! folder of its own with the versions `v1`, `v2` and so on of one file.
+//! folder of its own with the versions `v1`, `v2` and so on of one file, as `benches/corpus.py` makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,13 +86,22 @@ fn what_real_programs_pack_comes_back() {
     }
 }
 
-/// All versions of one corpus, in order.
-fn versions(corpus: &Path) -> Vec<PathBuf> {
-    (1..).map(|number| corpus.join(format!("v{number}"))).take_while(|path| path.is_file()).collect()
+/// All versions of one corpus, in order: `v1`, `v2` and so on, each with any extension.
+pub fn versions(corpus: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(corpus) else { return Vec::new() };
+    let paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let version = |number: u32| {
+        let name = format!("v{number}");
+        paths
+            .iter()
+            .find(|path| path.is_file() && path.file_stem().is_some_and(|stem| *stem == *name))
+            .cloned()
+    };
+    (1..).map_while(version).collect()
 }
 
 /// All corpora, by name.
-fn corpora() -> Vec<PathBuf> {
+pub fn corpora() -> Vec<PathBuf> {
     let folder = std::env::var_os("LFS_DELTA_CORPORA").expect(
         "LFS_DELTA_CORPORA is not set: name the folder with the corpora, each a folder with v1, v2 and so on",
     );
