@@ -90,6 +90,8 @@ const GROUP_BYTES_MAX: usize = 64 << 20;
 /// How often streams are left closed and everything is done again before opening none.
 const ATTEMPTS_MAX: usize = 3;
 const RECIPE_LEVEL: i32 = 19;
+/// How many times its size a file is believed to expand to, before it did.
+const LIKELY_RATIO: usize = 8;
 
 /// Writes a payload that rebuilds the target of `pair` from its base.
 ///
@@ -410,7 +412,12 @@ impl<'a> Decoded<'a> {
                 let side = Follower::form(scratch, limits, &mut form, &parts.base_recipe)?;
                 (side, Passing::Packed(form.content.into_bytes()))
             }
-            base => (Follower::base(scratch, limits, base.at_hand(), &parts.base_recipe)?, base),
+            base => {
+                // A length is only a claim: more than is likely is not taken at once.
+                let file = base.at_hand();
+                let hint = parts.base_plain_len.min(file.len().saturating_mul(LIKELY_RATIO));
+                (Follower::base(scratch, limits, file, &parts.base_recipe, hint)?, base)
+            }
         };
         Ok((Self::new(base_side, parts, size, work)?, base))
     }

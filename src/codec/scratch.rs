@@ -113,7 +113,7 @@ impl Spool {
         let wanted = self.len.checked_add(more).ok_or(io::ErrorKind::OutOfMemory)?;
         let held = self.buffer.bytes().len();
         if wanted > held {
-            self.buffer.resize(wanted + held / 2 + GROWTH_MIN)?;
+            self.buffer.resize(wanted + held / 4 + GROWTH_MIN)?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::model::limits::{MEMORY_SPILL_MIN_BYTES, ROOM_MAPPED_MIN_BYTES, ROOMS_MEMORY_MAX_BYTES};
+use crate::model::limits::{ROOM_MAPPED_MIN_BYTES, ROOMS_MEMORY_MAX_BYTES};
 
 /// Bytes in one piece. Read only.
 #[derive(Debug)]
@@ -60,7 +60,9 @@ impl Deref for Bytes {
 
 /// Bytes that can be changed and resized: in memory while few, else in an unlinked file.
 ///
-/// All rooms of a workspace share one account of memory: there may be thousands of them.
+/// All rooms of a workspace share one account of memory: there may be thousands of them. Memory of some size is
+/// mapped, because such pages cost nothing before they are touched. Huge pages were measured to be slower: the
+/// kernel has to clear memory for them that no cache holds.
 #[derive(Debug)]
 pub struct Room {
     folder: PathBuf,
@@ -71,6 +73,7 @@ pub struct Room {
 #[derive(Debug)]
 enum Held {
     Memory(Vec<u8>),
+    Anonymous(memmap2::MmapMut),
     Mapped(File, memmap2::MmapMut),
 }
 
@@ -82,18 +85,12 @@ impl Room {
 
     /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.held {
-            Held::Memory(bytes) => bytes,
-            Held::Mapped(_, map) => map,
-        }
+        self.held.bytes()
     }
 
     /// Returns the bytes to be changed.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match &mut self.held {
-            Held::Memory(bytes) => bytes,
-            Held::Mapped(_, map) => map,
-        }
+        self.held.bytes_mut()
     }
 
     /// Changes the length, keeping what fits; new bytes are zero.
@@ -102,37 +99,87 @@ impl Room {
     /// `StorageFull` and what else the file system says: the place on the disk is taken here, because a write
     /// into a mapping could not fail but kill.
     pub fn resize(&mut self, len: usize) -> io::Result<()> {
-        match &mut self.held {
-            Held::Memory(bytes) if fits(&self.account, bytes.len(), len) => {
-                self.account.fetch_add(len, Ordering::Relaxed);
-                self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
-                bytes.reserve_exact(len.saturating_sub(bytes.len()));
-                bytes.resize(len, 0);
-            }
-            Held::Memory(bytes) => {
-                let (file, mut map) = map(tempfile::tempfile_in(&self.folder)?, len)?;
-                let kept = bytes.len().min(len);
-                map[..kept].copy_from_slice(&bytes[..kept]);
-                self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
-                self.held = Held::Mapped(file, map);
-            }
+        let held = match &mut self.held {
             Held::Mapped(file, old) => {
                 // What is cut off must not come back when it grows again.
                 let kept = len.min(old.len());
                 old[kept..].fill(0);
                 let (file, map) = map(file.try_clone()?, len)?;
-                self.held = Held::Mapped(file, map);
+                Held::Mapped(file, map)
             }
-        }
+            Held::Memory(bytes) if len <= ROOM_MAPPED_MIN_BYTES => {
+                let before = bytes.len();
+                bytes.reserve_exact(len.saturating_sub(before));
+                bytes.resize(len, 0);
+                self.account.fetch_add(len, Ordering::Relaxed);
+                self.account.fetch_sub(before, Ordering::Relaxed);
+                return Ok(());
+            }
+            #[cfg(target_os = "linux")]
+            Held::Anonymous(map) if len > map.len() && fits(&self.account, map.len(), len) => {
+                let before = map.len();
+                grow(map, len)?;
+                self.account.fetch_add(len - before, Ordering::Relaxed);
+                return Ok(());
+            }
+            Held::Memory(_) | Held::Anonymous(_) => self.moved(len)?,
+        };
+        self.hold(held);
         Ok(())
+    }
+
+    /// Copies memory to where `len` bytes fit.
+    fn moved(&self, len: usize) -> io::Result<Held> {
+        let old = self.bytes();
+        let fits = fits(&self.account, old.len(), len);
+        let mut held = match fits {
+            true if len <= ROOM_MAPPED_MIN_BYTES => Held::Memory(vec![0; len]),
+            true => Held::Anonymous(memmap2::MmapMut::map_anon(len)?),
+            false => {
+                let (file, map) = map(tempfile::tempfile_in(&self.folder)?, len)?;
+                Held::Mapped(file, map)
+            }
+        };
+        let kept = old.len().min(len);
+        held.bytes_mut()[..kept].copy_from_slice(&old[..kept]);
+        Ok(held)
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.account.fetch_add(held.memory(), Ordering::Relaxed);
+        self.account.fetch_sub(self.held.memory(), Ordering::Relaxed);
+        self.held = held;
+    }
+}
+
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Anonymous(map) | Self::Mapped(_, map) => map,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Anonymous(map) | Self::Mapped(_, map) => map,
+        }
+    }
+
+    /// Bytes that count as memory.
+    fn memory(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::Anonymous(map) => map.len(),
+            Self::Mapped(..) => 0,
+        }
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Held::Memory(bytes) = &self.held {
-            self.account.fetch_sub(bytes.len(), Ordering::Relaxed);
-        }
+        self.account.fetch_sub(self.held.memory(), Ordering::Relaxed);
     }
 }
 
@@ -140,8 +187,14 @@ impl Drop for Room {
 /// there may be only so many: the smallest rooms stay in memory.
 fn fits(account: &AtomicUsize, now: usize, len: usize) -> bool {
     let others = account.load(Ordering::Relaxed).saturating_sub(now);
-    len <= ROOM_MAPPED_MIN_BYTES
-        || (len as u64 <= MEMORY_SPILL_MIN_BYTES && others.saturating_add(len) <= ROOMS_MEMORY_MAX_BYTES)
+    len <= ROOM_MAPPED_MIN_BYTES || others.saturating_add(len) <= ROOMS_MEMORY_MAX_BYTES
+}
+
+/// Makes mapped memory larger without touching it.
+#[cfg(target_os = "linux")]
+fn grow(map: &mut memmap2::MmapMut, len: usize) -> io::Result<()> {
+    // SAFETY: there is no file that could end before the mapping does.
+    unsafe { map.remap(len, memmap2::RemapOptions::new().may_move(true)) }
 }
 
 /// Gives an unlinked file of this process `len` bytes of disk and maps it.
@@ -163,7 +216,7 @@ mod tests {
         let mut room = Room::new(std::env::temp_dir(), Arc::default());
         room.resize(3).expect("memory");
         room.bytes_mut().copy_from_slice(b"abc");
-        let large = MEMORY_SPILL_MIN_BYTES as usize + 1;
+        let large = ROOMS_MEMORY_MAX_BYTES + 1;
         for len in [large, large * 2] {
             room.resize(len).expect("a file");
             assert!(matches!(room.held, Held::Mapped(..)));
@@ -175,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_a_room_cut_off_does_not_come_back() {
-        for len in [1000, MEMORY_SPILL_MIN_BYTES as usize + 1] {
+        for len in [1000, ROOMS_MEMORY_MAX_BYTES + 1] {
             let mut room = Room::new(std::env::temp_dir(), Arc::default());
             room.resize(len).expect("room");
             room.bytes_mut().fill(7);

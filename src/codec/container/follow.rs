@@ -25,7 +25,7 @@ pub struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    /// Expands `file` as the encoder did.
+    /// Expands `file` as the encoder did, to about `len_hint` bytes.
     ///
     /// # Errors
     /// `Corrupt` when the recipe does not fit the file, `TooLarge` when a limit is too small.
@@ -34,8 +34,10 @@ impl<'a> Follower<'a> {
         limits: &'a Limits,
         file: &[u8],
         recipe: &'a Columns,
+        len_hint: usize,
     ) -> Result<Expansion> {
         let mut follower = Self::new(scratch, limits, recipe)?;
+        follower.expansion.plain.reserve(len_hint)?;
         follower.source(Inside { bytes: file, owner: None, depth: 0 })?;
         Ok(follower.expansion)
     }
@@ -346,7 +348,7 @@ mod tests {
         let recipe = recipe(&bytes, BasePart::Leaf);
         let limits = Limits::default();
         let found = Follower::form(&Memory, &limits, &mut form, &recipe).expect("it lines up");
-        let wanted = Follower::base(&Memory, &limits, &bytes, &recipe).expect("it lines up");
+        let wanted = Follower::base(&Memory, &limits, &bytes, &recipe, 0).expect("it lines up");
         assert_eq!(found.plain.bytes(), wanted.plain.bytes());
         assert_eq!(format!("{:?}", found.ledger.streams), format!("{:?}", wanted.ledger.streams));
         assert_eq!(format!("{:?}", found.ledger.blocks), format!("{:?}", wanted.ledger.blocks));

@@ -135,26 +135,41 @@ pub fn find_images(bytes: &[u8]) -> Vec<Image> {
 /// Finds the next place at or behind `from` that may begin an image.
 fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
     if from == 0 && bytes.len() >= 64 && bytes.starts_with(b"MZ") {
-        return Some(0); // the loop looks at the byte before this magic, too
+        return Some(0);
     }
-    // Every magic has its second byte below, so most bytes can be skipped.
-    let mut at = from.saturating_sub(1);
-    while at + 64 <= bytes.len() {
-        let magic = &bytes[at..at + 4];
-        match magic[3] {
-            b'F' | 0xFE if is_long_magic(magic) && at >= from => return Some(at),
-            0x90 | b'x' if magic[1..3] == *b"MZ" => return Some(at + 1),
-            b'L' | 0xED | b'Z' => at += 1,
-            b'E' | 0xFA | b'M' => at += 2,
-            _ => at += 3,
+    let mut block_at = from;
+    while block_at + HEAD <= bytes.len() {
+        let ends = bytes.len() - HEAD + 1;
+        if bytes[block_at..].first_chunk().is_none_or(may_hold_magic) {
+            let places = block_at..(block_at + BLOCK).min(ends);
+            if let Some(found) = places.into_iter().find(|&at| is_magic(&bytes[at..at + 4])) {
+                return Some(found);
+            }
         }
+        block_at += BLOCK;
     }
     None
 }
 
-/// Whether four bytes begin an ELF or a 64-bit Mach-O image.
-fn is_long_magic(bytes: &[u8]) -> bool {
-    bytes == b"\x7fELF" || bytes == MACHO_MAGIC
+/// The least that an image's header takes.
+const HEAD: usize = 64;
+/// Bytes looked at at once.
+const BLOCK: usize = 64;
+
+/// Says whether the first two bytes of a magic are anywhere in a block.
+#[inline]
+fn may_hold_magic(block: &[u8; BLOCK + 1]) -> bool {
+    let begins = |a: u8, b: u8| {
+        let elf = u8::from(a == 0x7F) & u8::from(b == b'E');
+        let macho = u8::from(a == 0xCF) & u8::from(b == 0xFA);
+        elf | macho | u8::from(a == b'M') & u8::from(b == b'Z')
+    };
+    (0..BLOCK).fold(0, |any, i| any | begins(block[i], block[i + 1])) != 0
+}
+
+/// Whether four bytes begin an ELF, a 64-bit Mach-O or, as linkers write it, a PE image.
+fn is_magic(bytes: &[u8]) -> bool {
+    bytes == b"\x7fELF" || bytes == MACHO_MAGIC || matches!(bytes, [b'M', b'Z', 0x90 | b'x', _])
 }
 
 const MACHO_MAGIC: [u8; 4] = [0xCF, 0xFA, 0xED, 0xFE];

@@ -103,7 +103,10 @@ impl Preset {
 const REACH: usize = DISTANCE_MAX - 262;
 const WINDOW_MASK: usize = DISTANCE_MAX - 1;
 const SHORT_BITS: u32 = 17;
+const SHORT_SIZE: usize = 1 << SHORT_BITS;
 const CHAIN_BITS: u32 = 16;
+const CHAIN_SIZE: usize = 1 << CHAIN_BITS;
+const BUCKETS: usize = 1 << 16;
 const MULTIPLIER: u64 = 0x9e37_79b1_85eb_ca87;
 
 /// Where a position's chain goes on, and how full its bucket of zlib's hash was.
@@ -167,6 +170,11 @@ fn zlib_hash(word: u64) -> usize {
     ((word & 0xff) << 10 ^ (word >> 8 & 0xff) << 5 ^ (word >> 16 & 0xff)) as usize & 0x7fff
 }
 
+#[inline(always)]
+fn chromium_hash(word: u64) -> usize {
+    hash(word, 4, CHAIN_BITS)
+}
+
 /// Returns how many bytes from `a` and `b` on agree, at most `max`; both must have that many.
 #[inline]
 pub fn agreement(plain: &[u8], a: usize, b: usize, max: usize) -> usize {
@@ -186,12 +194,12 @@ impl Finder {
     /// Creates empty tables.
     pub fn new() -> Self {
         Self {
-            newest3: vec![0; 1 << SHORT_BITS].into(),
-            newest4: vec![0; 1 << SHORT_BITS].into(),
-            newest5: vec![0; 1 << SHORT_BITS].into(),
-            newest6: vec![0; 1 << CHAIN_BITS].into(),
+            newest3: vec![0; SHORT_SIZE].into(),
+            newest4: vec![0; SHORT_SIZE].into(),
+            newest5: vec![0; SHORT_SIZE].into(),
+            newest6: vec![0; CHAIN_SIZE].into(),
             links: vec![Link::default(); DISTANCE_MAX].into(),
-            counts: vec![0; 1 << 16].into(),
+            counts: vec![0; BUCKETS].into(),
             displaced: [0; 3],
             skipped: vec![false; DISTANCE_MAX].into(),
             origin: DISTANCE_MAX as u64,
@@ -233,7 +241,7 @@ impl Finder {
     #[inline(always)]
     fn bucket(&self, word: u64) -> usize {
         match self.preset.variant {
-            Variant::Chromium => hash(word, 4, CHAIN_BITS),
+            Variant::Chromium => chromium_hash(word),
             _ => zlib_hash(word),
         }
     }
@@ -243,33 +251,49 @@ impl Finder {
     fn enter(&mut self, plain: &[u8], upto: usize) {
         let end = upto.min(plain.len().saturating_sub(LENGTH_MIN - 1));
         let start = self.next.max(upto.saturating_sub(DISTANCE_MAX));
-        for at in start..end {
-            if self.preset.greedy && self.skipped[at & WINDOW_MASK] {
-                continue;
+        if start < end {
+            match self.preset.variant {
+                Variant::Chromium => self.enter_all(plain, start, end, chromium_hash),
+                _ => self.enter_all(plain, start, end, zlib_hash),
             }
-            self.enter_one(plain, at);
         }
         self.next = self.next.max(end);
     }
 
+    /// Enters the positions from `start` to `end`; the loop most time is spent in where new text is long.
     #[inline(always)]
-    fn enter_one(&mut self, plain: &[u8], at: usize) {
-        let word = load(plain, at);
-        let position = self.virtual_position(at);
-        let bucket = self.bucket(word);
-        let short = position as u16;
-        self.displaced = [
-            std::mem::replace(&mut self.newest3[hash(word, 3, SHORT_BITS)], short),
-            std::mem::replace(&mut self.newest4[hash(word, 4, SHORT_BITS)], short),
-            std::mem::replace(&mut self.newest5[hash(word, 5, SHORT_BITS)], short),
-        ];
-        let head = &mut self.newest6[hash(word, 6, CHAIN_BITS)];
-        let back = position.wrapping_sub(*head);
-        *head = position;
-        let back = if back as usize >= DISTANCE_MAX { 0 } else { back as u16 };
-        let count = &mut self.counts[bucket];
-        self.links[at & WINDOW_MASK] = Link { back, rank: *count };
-        *count = count.wrapping_add(1);
+    fn enter_all(&mut self, plain: &[u8], start: usize, end: usize, bucket: impl Fn(u64) -> usize) {
+        let greedy = self.preset.greedy;
+        let first = self.virtual_position(start);
+        let tables = self.newest3.first_chunk_mut::<SHORT_SIZE>().zip(self.newest4.first_chunk_mut());
+        let tables = tables.zip(self.newest5.first_chunk_mut::<SHORT_SIZE>());
+        let chains = self.newest6.first_chunk_mut::<CHAIN_SIZE>().zip(self.links.first_chunk_mut());
+        let chains = chains.zip(self.counts.first_chunk_mut::<BUCKETS>());
+        let Some((((newest3, newest4), newest5), ((newest6, links), counts))) = tables.zip(chains) else {
+            return;
+        };
+        let newest4: &mut [u16; SHORT_SIZE] = newest4;
+        let links: &mut [Link; DISTANCE_MAX] = links;
+        for at in start..end {
+            if greedy && self.skipped[at & WINDOW_MASK] {
+                continue;
+            }
+            let word = load(plain, at);
+            let position = first.wrapping_add((at - start) as u32);
+            let short = position as u16;
+            self.displaced = [
+                std::mem::replace(&mut newest3[hash(word, 3, SHORT_BITS)], short),
+                std::mem::replace(&mut newest4[hash(word, 4, SHORT_BITS)], short),
+                std::mem::replace(&mut newest5[hash(word, 5, SHORT_BITS)], short),
+            ];
+            let head = &mut newest6[hash(word, 6, CHAIN_BITS)];
+            let back = position.wrapping_sub(*head);
+            *head = position;
+            let back = if back as usize >= DISTANCE_MAX { 0 } else { back as u16 };
+            let count = &mut counts[bucket(word) & (BUCKETS - 1)];
+            links[at & WINDOW_MASK] = Link { back, rank: *count };
+            *count = count.wrapping_add(1);
+        }
     }
 
     /// Notes a token, for the levels that keep the insides of longer matches out of the tables.
@@ -438,6 +462,12 @@ impl Finder {
     /// Asks the newest positions for a match of 5, then 4, then 3 bytes longer than `beat`.
     #[inline]
     fn search_short(&self, plain: &[u8], query: &Query, beat: u32) -> Token {
+        // In new text there is mostly no match at all: one branch tells that, not one per table.
+        let any = (LENGTH_MIN..=5)
+            .fold(false, |any, length| any | (self.newest(plain, query.at, query.word, length) != 0));
+        if !any {
+            return Token::LITERAL;
+        }
         for length in (LENGTH_MIN.max(beat as usize + 1)..=5.min(query.max)).rev() {
             if length == 3 && self.preset.variant == Variant::Chromium {
                 break;
@@ -462,14 +492,12 @@ impl Finder {
             _ => &self.newest5,
         };
         let here = self.virtual_position(at) as u16;
-        let mut entry = table[hash(word, length as u32, SHORT_BITS)];
-        if entry == here {
-            entry = self.displaced[length.clamp(3, 5) - 3]; // the lazy rule entered `at` already
-        }
+        let entry = table[hash(word, length as u32, SHORT_BITS)];
+        // The lazy rule may have entered `at` already.
+        let entry = if entry == here { self.displaced[length.clamp(3, 5) - 3] } else { entry };
         let distance = usize::from(here.wrapping_sub(entry));
-        if distance == 0 || distance > at || distance > DISTANCE_MAX {
-            return 0;
-        }
+        let near = (distance <= at) & (distance <= DISTANCE_MAX);
+        let distance = if near { distance } else { 0 };
         let agrees = (load(plain, at - distance) ^ word) << (64 - 8 * length) == 0;
         if agrees { distance } else { 0 }
     }

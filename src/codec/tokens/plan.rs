@@ -35,19 +35,47 @@ pub struct Planner<'r> {
     finder: Finder,
     care: Care,
     previous: Plan,
+    /// Of streams whose text is in the expanded form, and of others.
+    doubts: [Doubt; 2],
+}
+
+/// Streams like those that no other preset suited better are not tried with all of them each time.
+#[derive(Clone, Copy, Default)]
+struct Doubt {
+    /// Streams to come that only the last preset is tried with.
+    left: u32,
+    /// How many there were last time.
+    span: u32,
+}
+
+impl Doubt {
+    const SPAN_MAX: u32 = 31;
+
+    /// Says whether to try all presets now.
+    fn tries_all(&mut self) -> bool {
+        let now = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        now
+    }
+
+    fn note(&mut self, changed: bool) {
+        self.span = if changed { 0 } else { (self.span * 2 + 1).min(Self::SPAN_MAX) };
+        self.left = self.span;
+    }
 }
 
 impl<'r> Planner<'r> {
     /// Starts a group.
     pub fn new(reference: &'r Reference<'r>, care: Care) -> Self {
         let previous = Plan { depth: care.depth, trust: care.trust, ..Plan::FIRST };
-        Self { reference, finder: Finder::new(), care, previous }
+        Self { reference, finder: Finder::new(), care, previous, doubts: Default::default() }
     }
 
     /// Chooses the plan of a group's next stream.
     pub fn plan(&mut self, text: Text, ledger: &Ledger, stream: &Stream) -> Plan {
         if let Some(from) = self.sample_start(text) {
-            self.previous = self.guess(text.plain, ledger, stream, from);
+            let kind = usize::from(text.origin.is_none());
+            self.previous = self.guess(text.plain, ledger, stream, from, kind);
         }
         self.previous
     }
@@ -80,12 +108,12 @@ impl<'r> Planner<'r> {
     }
 
     /// Picks the preset that predicts a sample best.
-    fn guess(&mut self, plain: &[u8], ledger: &Ledger, stream: &Stream, from: usize) -> Plan {
+    fn guess(&mut self, plain: &[u8], ledger: &Ledger, stream: &Stream, from: usize, kind: usize) -> Plan {
         let tokens_max = if plain.len() > 200_000 { 4000 } else { 1000 };
         let sample = Sample { plain, ledger, stream, from, tokens_max };
         let (mut misses, tokens) = sample.misses(&mut self.finder, self.previous.preset, u32::MAX);
         let mut best = self.previous.preset;
-        if misses * 200 > tokens {
+        if misses * 200 > tokens && self.doubts[kind].tries_all() {
             misses = misses.saturating_sub(2); // changing costs something too
             for preset in TRIED.into_iter().filter(|&preset| preset != self.previous.preset) {
                 let (now, _) = sample.misses(&mut self.finder, preset, misses);
@@ -96,6 +124,7 @@ impl<'r> Planner<'r> {
                     break;
                 }
             }
+            self.doubts[kind].note(best != self.previous.preset);
         }
         let exact = misses * 20 <= tokens;
         let (depth, trust) = if exact { (self.care.depth, self.care.trust) } else { (0, 0) };
