@@ -4,6 +4,7 @@
 //! Only the encoder parses. What it found goes into the delta, so a decoder never depends on how
 //! well headers were understood. Positions are relative to the image: archives put images anywhere.
 
+use super::frames::Frames;
 use crate::codec::bytes::{Reader, put_varint, u16_at, u32_at, u64_at};
 use crate::codec::{Result, corrupt};
 
@@ -53,6 +54,7 @@ pub struct Image {
     pub anchors: Vec<u64>,
     /// Position in the image, length, and address of the names of each symbol table.
     pub symbols: Vec<SymbolTable>,
+    pub frames: Frames,
 }
 
 /// A table of 24-byte symbols.
@@ -89,6 +91,8 @@ impl Image {
             put_varint(out, part.len);
             put_varint(out, part.span - part.len);
         }
+        let Frames { offset, len, table, rows } = self.frames;
+        [len, offset, rows, table].into_iter().for_each(|field| put_varint(out, field));
     }
 
     /// Reads an image of a byte string of `total` bytes, checking what arithmetic relies on.
@@ -102,7 +106,8 @@ impl Image {
             return Err(bad());
         }
         let parts = (0..count).map(|_| get_part(reader, end - at)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { machine, at, end, parts, anchors: Vec::new(), symbols: Vec::new() })
+        let frames = get_frames(reader, end - at)?;
+        Ok(Self { machine, at, end, parts, anchors: Vec::new(), symbols: Vec::new(), frames })
     }
 }
 
@@ -115,6 +120,15 @@ fn get_part(reader: &mut Reader<'_>, image_len: u64) -> Result<Part> {
         && more <= ADDRESS_MAX;
     let part = Part { offset, address, len, span: len.saturating_add(more), is_code };
     if fits { Ok(part) } else { Err(corrupt("a part of an image does not fit")) }
+}
+
+fn get_frames(reader: &mut Reader<'_>, image_len: u64) -> Result<Frames> {
+    let (len, offset) = (reader.varint()?, reader.varint()?);
+    let (rows, table) = (reader.varint()?, reader.varint()?);
+    let ends = [offset.checked_add(len), rows.checked_mul(8).and_then(|len| len.checked_add(table))];
+    let fits = ends.into_iter().all(|end| end.is_some_and(|end| end <= image_len));
+    let frames = Frames { offset, len, table, rows };
+    if fits { Ok(frames) } else { Err(corrupt("frames of an image do not fit")) }
 }
 
 /// Finds the images of `bytes` in order.
@@ -180,6 +194,9 @@ fn parse_elf(image: &[u8], at: u64) -> Option<Image> {
     Elf { image }.read(machine, at)
 }
 
+/// The kind of program header that tells where the table of unwind frames is.
+const FRAMES_HEADER: u32 = 0x6474_E550;
+
 /// A 64-bit little-endian ELF image.
 struct Elf<'a> {
     image: &'a [u8],
@@ -212,7 +229,8 @@ impl Elf<'_> {
         anchors.extend(largest_sections(&sections));
         anchors.dedup();
         let symbols = self.symbol_tables(&sections);
-        Some(Image { machine, at, end: at + end, parts, anchors, symbols })
+        let frames = self.frames(&parts).unwrap_or_default();
+        Some(Image { machine, at, end: at + end, parts, anchors, symbols, frames })
     }
 
     /// The loaded parts, and the address of the frame header if there is one.
@@ -226,12 +244,20 @@ impl Elf<'_> {
         let (mut parts, mut anchors) = (Vec::new(), Vec::new());
         for header in image[table as usize..room as usize].chunks_exact(56) {
             match u32_at(header, 0) {
-                0x6474_E550 => anchors.push(u64_at(header, 16)),
+                FRAMES_HEADER => anchors.push(u64_at(header, 16)),
                 1 => parts.extend(self.part(header)),
                 _ => {}
             }
         }
         Some((disjoint(parts), anchors))
+    }
+
+    /// The unwind frames, if a program header tells their table.
+    fn frames(&self, parts: &[Part]) -> Option<Frames> {
+        let (table, count) = (u64_at(self.image, 32) as usize, usize::from(u16_at(self.image, 56)));
+        let mut headers = self.image.get(table..)?.chunks_exact(56).take(count);
+        let header = headers.find(|header| u32_at(header, 0) == FRAMES_HEADER)?;
+        Frames::find(self.image, u64_at(header, 8), parts)
     }
 
     fn part(&self, header: &[u8]) -> Option<Part> {

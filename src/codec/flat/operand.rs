@@ -16,6 +16,8 @@ pub enum Form {
     Whole,
     /// The low 26 bits of an instruction, in words, counted from the instruction.
     Branch26 { origin: i64 },
+    /// 32 bits, counted back from an address.
+    Back { origin: i64 },
     /// Bits 5 to 23 of an instruction, in words, counted from the instruction.
     Branch19 { origin: i64 },
     /// The page number of the address, counted from the instruction's page, split over two fields.
@@ -28,6 +30,7 @@ impl Form {
     pub fn moved_to(self, origin: i64) -> Self {
         match self {
             Self::Near { .. } => Self::Near { origin },
+            Self::Back { .. } => Self::Back { origin },
             Self::Whole => Self::Whole,
             Self::Branch26 { .. } => Self::Branch26 { origin },
             Self::Branch19 { .. } => Self::Branch19 { origin },
@@ -52,6 +55,7 @@ impl Form {
         let word = value as u32;
         match self {
             Self::Near { origin } => origin + i64::from(word as i32),
+            Self::Back { origin } => origin - i64::from(word as i32),
             Self::Whole => value as i64,
             Self::Branch26 { origin } => origin + (i64::from((word << 6) as i32 >> 6) << 2),
             Self::Branch19 { origin } => origin + (i64::from((word << 8) as i32 >> 13) << 2),
@@ -69,6 +73,7 @@ impl Form {
         let written = match self {
             Self::Whole => return target as u64,
             Self::Near { origin } => target.wrapping_sub(origin) as u32,
+            Self::Back { origin } => origin.wrapping_sub(target) as u32,
             Self::Branch26 { origin } => {
                 word & 0xFC00_0000 | (target.wrapping_sub(origin) >> 2) as u32 & 0x03FF_FFFF
             }
