@@ -564,8 +564,11 @@ impl FieldModel {
         candidates.add(field.old);
         let value = if C::ENCODES { new() } else { 0 };
         let value = self.choose(coder, field, &candidates, value);
-        let moved = field.form.target(value).wrapping_sub(field.target);
-        self.learned.learn(field.image, field.target, moved);
+        // A page is too little to know where the address went; the rest of it follows.
+        if !matches!(field.form, Form::Page { .. }) {
+            let moved = field.form.target(value).wrapping_sub(field.target);
+            self.learned.learn(field.image, field.target, moved);
+        }
         Some(value)
     }
 

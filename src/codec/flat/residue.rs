@@ -15,7 +15,7 @@ use super::frames::Table;
 use super::lean::{ByteModel, CONTEXTS, Purpose};
 use super::literal::{BaseIndex, Depth, Parser, Recent, Region, Source, Token, TokenModel};
 use super::matcher::Segment;
-use super::operand::{Form, Scan};
+use super::operand::{Form, LOW, Scan};
 use super::piece::{self, Bulk, Kind, PIECES_FROM, Piece, PieceModel};
 use super::words::{self, Stretch};
 use crate::codec::bytes::{bit_length, common_prefix, u32_at};
@@ -364,7 +364,12 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             }
             for found in batch.iter().flatten() {
                 let at = stretch.target + found.at;
-                let form = found.form.moved_to(lift + (found.at + found.reach) as i64);
+                let origin = lift + (found.at + found.reach) as i64;
+                let form = found.form.moved_to(if found.kind == LOW {
+                    self.page(stretch.target + found.page_at, lift + found.page_at as i64)
+                } else {
+                    origin
+                });
                 let old_value = u64::from(u32_at(code, found.at));
                 let (kind, target) = (found.kind, found.target);
                 let field = Field { kind, image: old.image, target, form, old: old_value };
@@ -374,6 +379,11 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
                 break;
             }
         }
+    }
+
+    /// The page that the ARM instruction at `at` of the target, of address `origin`, names.
+    fn page(&self, at: usize, origin: i64) -> i64 {
+        Form::Page { origin }.target(u64::from(u32_at(&self.out, at - self.group.start)))
     }
 
     /// Codes a field at `at` of the target; true when it was written.
