@@ -25,6 +25,7 @@ use super::numeric;
 use super::piece::{self, Kind};
 use super::prefix;
 use super::residue::{self, Coded, Group};
+use super::tables;
 use crate::codec::bytes::{Reader, put_section, put_varint};
 use crate::codec::{Effort, Result, Work, corrupt, parallel};
 
@@ -129,7 +130,10 @@ fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Writ
     let layout = Layout::find(base, target);
     let mut segments = align(base, target, layout.as_ref(), work)?;
     if let Some(layout) = &layout {
-        segments = frames::leave_out(&segments, &layout.tables());
+        let addresses = Addresses::new(layout.clone(), &segments, base);
+        segments = tables::realign(segments, &addresses, base, target, work.table_bytes_max());
+        let built: Vec<_> = addresses.tables.iter().map(|table| table.rows.clone()).collect();
+        segments = frames::leave_out(&segments, &built);
     }
     // What lies behind the last one is coded without an alignment.
     segments.truncate(SEGMENTS_MAX);

@@ -53,7 +53,7 @@ impl Frames {
 }
 
 /// The address of a position of an image.
-fn address_of(parts: &[Part], offset: u64) -> Option<i64> {
+pub fn address_of(parts: &[Part], offset: u64) -> Option<i64> {
     let part = parts.iter().find(|part| offset.wrapping_sub(part.offset) < part.len)?;
     Some((part.address + (offset - part.offset)) as i64)
 }
@@ -138,23 +138,31 @@ impl Table {
     }
 }
 
-/// Takes what is built out of the segments.
-pub fn leave_out(segments: &[Segment], tables: &[Table]) -> Vec<Segment> {
+/// Takes ranges of the target out of the segments.
+pub fn leave_out(segments: &[Segment], ranges: &[Range<usize>]) -> Vec<Segment> {
     let mut kept = Vec::with_capacity(segments.len());
     for segment in segments {
         let mut at = segment.target;
-        let mut keep = |from: usize, to: usize| {
-            if from + SEGMENT_MIN <= to {
-                let base = segment.base + (from - segment.target);
-                kept.push(Segment { target: from, base, len: to - from });
-            }
-        };
-        let overlapping = tables.iter().filter(|table| table.rows.start < segment.target_end());
-        for table in overlapping.filter(|table| table.rows.end > segment.target) {
-            keep(at, table.rows.start);
-            at = table.rows.end;
+        let overlapping = ranges.iter().filter(|range| range.start < segment.target_end());
+        for range in overlapping.filter(|range| range.end > segment.target) {
+            kept.extend(cut(segment, &(at..range.start)));
+            at = range.end;
         }
-        keep(at, segment.target_end());
+        kept.extend(cut(segment, &(at..segment.target_end())));
     }
     kept
+}
+
+/// What the segments have inside a range of the target.
+pub fn clip(segments: &[Segment], range: &Range<usize>) -> Vec<Segment> {
+    let first = segments.partition_point(|segment| segment.target_end() <= range.start);
+    let overlapping = segments[first..].iter().take_while(|segment| segment.target < range.end);
+    overlapping.filter_map(|segment| cut(segment, range)).collect()
+}
+
+/// The part of a segment inside a range of the target, if it is long enough to be one.
+fn cut(segment: &Segment, range: &Range<usize>) -> Option<Segment> {
+    let (from, to) = (segment.target.max(range.start), segment.target_end().min(range.end));
+    let base = segment.base + (from - segment.target);
+    (from + SEGMENT_MIN <= to).then(|| Segment { target: from, base, len: to - from })
 }

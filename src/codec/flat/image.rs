@@ -5,6 +5,7 @@
 //! well headers were understood. Positions are relative to the image: archives put images anywhere.
 
 use super::frames::Frames;
+use super::tables::{RowTable, Rows};
 use crate::codec::bytes::{Reader, put_varint, u16_at, u32_at, u64_at};
 use crate::codec::{Result, corrupt};
 
@@ -55,6 +56,8 @@ pub struct Image {
     /// Position in the image, length, and address of the names of each symbol table.
     pub symbols: Vec<SymbolTable>,
     pub frames: Frames,
+    /// Tables whose rows are worth comparing by what they mean; only an encoder knows them.
+    pub tables: Vec<RowTable>,
 }
 
 /// A table of 24-byte symbols.
@@ -107,7 +110,16 @@ impl Image {
         }
         let parts = (0..count).map(|_| get_part(reader, end - at)).collect::<Result<Vec<_>>>()?;
         let frames = get_frames(reader, end - at)?;
-        Ok(Self { machine, at, end, parts, anchors: Vec::new(), symbols: Vec::new(), frames })
+        Ok(Self {
+            machine,
+            at,
+            end,
+            parts,
+            anchors: Vec::new(),
+            symbols: Vec::new(),
+            frames,
+            tables: Vec::new(),
+        })
     }
 }
 
@@ -194,6 +206,9 @@ fn parse_elf(image: &[u8], at: u64) -> Option<Image> {
     Elf { image }.read(machine, at)
 }
 
+/// Flag of a section whose bytes are compressed.
+const COMPRESSED: u64 = 1 << 11;
+const ROW_TABLES_MAX: usize = 64;
 /// The kind of program header that tells where the table of unwind frames is.
 const FRAMES_HEADER: u32 = 0x6474_E550;
 
@@ -210,6 +225,8 @@ struct Section {
     offset: u64,
     len: u64,
     link: usize,
+    /// Where its name begins among the names of sections.
+    name: usize,
 }
 
 impl Elf<'_> {
@@ -229,8 +246,9 @@ impl Elf<'_> {
         anchors.extend(largest_sections(&sections));
         anchors.dedup();
         let symbols = self.symbol_tables(&sections);
+        let tables = self.tables(&sections);
         let frames = self.frames(&parts).unwrap_or_default();
-        Some(Image { machine, at, end: at + end, parts, anchors, symbols, frames })
+        Some(Image { machine, at, end: at + end, parts, anchors, symbols, frames, tables })
     }
 
     /// The loaded parts, and the address of the frame header if there is one.
@@ -284,8 +302,30 @@ impl Elf<'_> {
             offset: u64_at(header, 24),
             len: u64_at(header, 32),
             link: u32_at(header, 40) as usize,
+            name: u32_at(header, 0) as usize,
         };
         image[table as usize..end as usize].chunks_exact(64).map(read).collect()
+    }
+
+    /// The tables whose rows have a known meaning.
+    fn tables(&self, sections: &[Section]) -> Vec<RowTable> {
+        let names =
+            sections.get(usize::from(u16_at(self.image, 62))).map_or(0, |names| names.offset as usize);
+        let read = |section: &Section| {
+            let end = section.offset.checked_add(section.len)?;
+            let name = self.image.get(names.checked_add(section.name)?..)?;
+            let name: Vec<u8> = name.iter().take(64).take_while(|byte| **byte != 0).copied().collect();
+            let rows = match section.kind {
+                _ if section.flags & COMPRESSED != 0 => return None,
+                2 | 11 => Rows::Symbols { names: sections.get(section.link)?.offset },
+                4 => Rows::Relocations,
+                1 if matches!(&name[..], b".debug_ranges" | b".debug_aranges") => Rows::Words,
+                _ => return None,
+            };
+            let (offset, len) = (section.offset, section.len);
+            (end <= self.image.len() as u64).then_some(RowTable { name, offset, len, rows })
+        };
+        sections.iter().filter_map(read).take(ROW_TABLES_MAX).collect()
     }
 
     fn symbol_tables(&self, sections: &[Section]) -> Vec<SymbolTable> {

@@ -50,6 +50,7 @@ pub fn parse(image: &[u8], at: u64) -> Option<Image> {
         anchors,
         symbols: Vec::new(),
         frames: Frames::default(),
+        tables: Vec::new(),
     })
 }
 

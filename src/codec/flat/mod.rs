@@ -27,6 +27,7 @@ mod operand;
 mod piece;
 mod prefix;
 mod residue;
+mod tables;
 mod words;
 
 /// Target bytes of a group: large enough for models to learn, small enough for many threads.
