@@ -20,10 +20,12 @@ pub const WORDS_NONE: u8 = 0;
 pub const WORDS_WHOLE: u8 = 1;
 pub const WORDS_NEAR: u8 = 2;
 pub const WORDS_ANCHORED: u8 = 3;
+/// Absolute at any position.
+pub const WORDS_LOOSE: u8 = 14;
 /// Records of unwind frames: what they hold follows from where they begin.
 pub const WORDS_FRAMES: u8 = 15;
 /// Anchors of one image: what is left of four bits.
-pub const ANCHORS_MAX: usize = 12;
+pub const ANCHORS_MAX: usize = (WORDS_LOOSE - WORDS_ANCHORED) as usize;
 const SYMBOL_PAIRS_MAX: usize = 256;
 /// Words that refer to themselves within this distance are numbers, not addresses.
 pub const SELF_DISTANCE: i64 = 4096;
@@ -399,7 +401,7 @@ impl Addresses {
     pub fn word_form(&self, kind: u8, image: usize, here: i64, is_new: bool) -> Option<Form> {
         match kind {
             WORDS_NONE => None,
-            WORDS_WHOLE => Some(Form::Whole),
+            WORDS_WHOLE | WORDS_LOOSE => Some(Form::Whole),
             WORDS_NEAR => Some(Form::Near { origin: here }),
             _ => {
                 let anchors = self.layout.anchors.get(image)?;

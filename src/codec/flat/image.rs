@@ -4,7 +4,7 @@
 //! Only the encoder parses. What it found goes into the delta, so a decoder never depends on how
 //! well headers were understood. Positions are relative to the image: archives put images anywhere.
 
-use super::frames::Frames;
+use super::frames::{self, Frames};
 use super::tables::{RowTable, Rows};
 use crate::codec::bytes::{Reader, put_varint, u16_at, u32_at, u64_at};
 use crate::codec::{Result, corrupt};
@@ -239,13 +239,10 @@ impl Elf<'_> {
         let table_end = u64_at(self.image, 40).saturating_add(sections.len() as u64 * 64);
         let loaded_end = parts.iter().map(|part| part.offset + part.len).max()?;
         let end = loaded_end.max(if sections.is_empty() { 0 } else { table_end });
-        if loaded_end < end && parts.len() < PARTS_MAX {
-            let (len, address) = (end - loaded_end, ADDRESS_MAX + loaded_end);
-            parts.push(Part { offset: loaded_end, address, len, span: len, is_code: false });
-        }
+        parts.extend(unloaded(&sections, loaded_end, end, PARTS_MAX - parts.len()));
         anchors.extend(largest_sections(&sections));
         anchors.dedup();
-        let symbols = self.symbol_tables(&sections);
+        let symbols = self.symbol_tables(&sections, &parts);
         let tables = self.tables(&sections);
         let frames = self.frames(&parts).unwrap_or_default();
         Some(Image { machine, at, end: at + end, parts, anchors, symbols, frames, tables })
@@ -328,20 +325,45 @@ impl Elf<'_> {
         sections.iter().filter_map(read).take(ROW_TABLES_MAX).collect()
     }
 
-    fn symbol_tables(&self, sections: &[Section]) -> Vec<SymbolTable> {
+    fn symbol_tables(&self, sections: &[Section], parts: &[Part]) -> Vec<SymbolTable> {
         let read =
             |section: &Section| {
                 let names = sections.get(section.link)?;
                 let is_table = matches!(section.kind, 2 | 11);
                 let end = section.offset.checked_add(section.len)?;
-                let unloaded = ADDRESS_MAX.saturating_add(names.offset);
-                let names = if names.address > 0 { names.address } else { unloaded };
+                let unloaded = || frames::address_of(parts, names.offset).map(|address| address as u64);
+                let names = if names.address > 0 { names.address } else { unloaded()? };
                 (is_table && end <= self.image.len() as u64 && names <= 2 * ADDRESS_MAX)
                     .then_some(SymbolTable { offset: section.offset, len: section.len, names })
             };
         sections.iter().filter_map(read).take(SYMBOL_TABLES_MAX).collect()
     }
 }
+
+/// Gives an address to what is never loaded between two positions, at most `count_max` parts of it.
+///
+/// A section begins at a multiple of 16 there, as it would if it were loaded.
+fn unloaded(sections: &[Section], start: u64, end: u64, count_max: usize) -> Vec<Part> {
+    let inside = |section: &&Section| {
+        let is_stored = section.kind != NOTHING_STORED && section.len > 0;
+        is_stored && section.offset >= start && section.offset.saturating_add(section.len) <= end
+    };
+    let mut begins: Vec<u64> = sections.iter().filter(inside).map(|section| section.offset).collect();
+    begins.push(start);
+    begins.sort_unstable();
+    begins.dedup();
+    begins.truncate(count_max);
+    begins.push(end);
+    let part = |(index, pair): (usize, &[u64])| {
+        let (offset, len) = (pair[0], pair[1].saturating_sub(pair[0]));
+        let address = (ADDRESS_MAX + offset + 16 * index as u64).next_multiple_of(16);
+        (len > 0).then_some(Part { offset, address, len, span: len, is_code: false })
+    };
+    begins.windows(2).enumerate().filter_map(part).collect()
+}
+
+/// The kind of section that takes no bytes of the file.
+const NOTHING_STORED: u32 = 8;
 
 /// The addresses of the largest loaded sections of code and of data.
 fn largest_sections(sections: &[Section]) -> impl Iterator<Item = u64> {

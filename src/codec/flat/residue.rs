@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::address::{
-    Addresses, FRAME_FIELDS, Field, FieldModel, NAME_FIELD, WORD_FIELDS, WORDS_FRAMES, WORDS_NONE,
+    Addresses, FRAME_FIELDS, Field, FieldModel, NAME_FIELD, WORD_FIELDS, WORDS_FRAMES, WORDS_LOOSE,
+    WORDS_NEAR, WORDS_NONE,
 };
 use super::coder::{Coder, Decoder, Encoder, Number};
 use super::edits::Edits;
@@ -460,7 +461,11 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
                 let field = Field { kind: kind_of_field, image, target, form, old };
                 self.field(addresses, &field, stretch.target + offset)
             });
-            let step = if kind == super::address::WORDS_NEAR && !is_written { 1 } else { width };
+            let step = match kind {
+                WORDS_NEAR if !is_written => 1,
+                WORDS_LOOSE if target.is_none() => 1,
+                _ => width,
+            };
             offset += step;
         }
         offset

@@ -120,8 +120,7 @@ fn meaning(all: &[u8], place: &Image, table: &RowTable, moves: Option<(&Addresse
         }),
         Rows::Frames => rewrite_frames(&mut bytes, place, moved),
         Rows::Words => {
-            let lead = start.wrapping_neg() % 8;
-            (lead..bytes.len().saturating_sub(7)).step_by(8).for_each(|at| word(&mut bytes, at));
+            (0..bytes.len().saturating_sub(7)).step_by(8).for_each(|at| word(&mut bytes, at));
         }
     }
     bytes

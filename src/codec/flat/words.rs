@@ -6,12 +6,14 @@
 use std::ops::Range as Span;
 
 use super::address::{
-    Addresses, BLOCK_BITS, Range, SELF_DISTANCE, WORDS_ANCHORED, WORDS_FRAMES, WORDS_NEAR, WORDS_NONE,
-    WORDS_WHOLE,
+    Addresses, BLOCK_BITS, Range, SELF_DISTANCE, WORDS_ANCHORED, WORDS_FRAMES, WORDS_LOOSE, WORDS_NEAR,
+    WORDS_NONE, WORDS_WHOLE,
 };
 use super::frames;
+use super::image::ADDRESS_MAX;
 use super::matcher::Segment;
 use super::operand::Form;
+use crate::codec::bytes::u64_at;
 
 /// A stretch of the target and the stretch of the base it was copied from, both in one range.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +98,7 @@ pub fn frame_fields<'a>(
 #[inline]
 pub fn aligned_offset(stretch: &Stretch, kind: u8, offset: usize) -> usize {
     let step = match kind {
-        WORDS_NEAR => return offset,
+        WORDS_NEAR | WORDS_LOOSE => return offset,
         WORDS_WHOLE => 8,
         _ => 4,
     };
@@ -146,6 +148,9 @@ fn score_stretch(
     stretch: &Stretch,
     scores: &mut [[i32; KINDS]],
 ) {
+    if stretch.base_range.lift + stretch.base as i64 >= ADDRESS_MAX as i64 {
+        return score_unloaded(addresses, base, target, stretch, scores);
+    }
     let anchors = addresses.layout.anchors.get(stretch.base_range.image).map_or(0, Vec::len);
     let kinds = WORDS_ANCHORED + anchors as u8;
     let mut offset = aligned_offset(stretch, WORDS_ANCHORED, 0);
@@ -158,6 +163,32 @@ fn score_stretch(
             }
         }
         offset += 4;
+    }
+}
+
+/// Bytes that are never loaded have no addresses relative to something: only absolute ones are looked for.
+fn score_unloaded(
+    addresses: &Addresses,
+    base: &[u8],
+    target: &[u8],
+    stretch: &Stretch,
+    scores: &mut [[i32; KINDS]],
+) {
+    let (low, high) = addresses.bounds(stretch.base_range.image);
+    let mut offset = 0;
+    while offset + 8 <= stretch.len {
+        let value = u64_at(base, stretch.base + offset) as i64;
+        if value < low || value >= high {
+            offset += 1;
+            continue;
+        }
+        let score = score_word(addresses, base, target, stretch, WORDS_WHOLE, offset).unwrap_or(0);
+        let of_block = &mut scores[(stretch.target + offset) >> BLOCK_BITS];
+        of_block[usize::from(WORDS_LOOSE)] += score;
+        if aligned_offset(stretch, WORDS_WHOLE, offset) == offset {
+            of_block[usize::from(WORDS_WHOLE)] += score;
+        }
+        offset += 8;
     }
 }
 
