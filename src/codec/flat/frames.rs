@@ -166,3 +166,74 @@ fn cut(segment: &Segment, range: &Range<usize>) -> Option<Segment> {
     let base = segment.base + (from - segment.target);
     (from + SEGMENT_MIN <= to).then(|| Segment { target: from, base, len: to - from })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE_AT: u64 = 0x1000;
+
+    /// An image of which nothing but frames is there: a common part, then functions of these begins.
+    fn frames(begins: &[u32]) -> (Vec<u8>, Vec<Part>) {
+        let mut records = [vec![20, 0, 0, 0], vec![0; 20]].concat();
+        let start = TABLE_AT as usize + TABLE_HEAD as usize + begins.len() * ROW;
+        for begin in begins {
+            let at = records.len();
+            let here = (start + at + BEGIN) as u32;
+            let fields = [20, (at + COMMON) as u32, begin.wrapping_sub(here), 16, 0, 0];
+            records.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        }
+        let records_away = (start - TABLE_AT as usize - 4) as u32;
+        let head = [TABLE_MAGIC, records_away, begins.len() as u32].map(u32::to_le_bytes).concat();
+        let space = vec![0; start - TABLE_AT as usize - head.len()];
+        let image = [vec![0; TABLE_AT as usize], head, space, records, vec![0; 4]].concat();
+        let len = image.len() as u64;
+        (image, vec![Part { offset: 0, address: 0, len, span: len, is_code: false }])
+    }
+
+    #[test]
+    fn a_table_has_a_row_for_each_function_in_order_of_their_begins() {
+        let (image, parts) = frames(&[0x700, 0x300, 0x500]);
+        let found = Frames::find(&image, TABLE_AT, &parts).expect("frames");
+        assert_eq!((found.rows, found.len), (3, 4 * 24));
+        let table = Table::of(&found, 0, &parts).expect("in memory");
+        let rows = table.build(&image[table.records.clone()]);
+        let words: Vec<i32> = rows.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
+        let begins: Vec<i32> = words.iter().step_by(2).map(|begin| begin + TABLE_AT as i32).collect();
+        assert_eq!(begins, [0x300, 0x500, 0x700]);
+        let first = found.offset as i32 - TABLE_AT as i32 + 24;
+        assert_eq!(words[1], first + 24);
+    }
+
+    #[test]
+    fn functions_that_were_folded_have_one_row() {
+        let (image, parts) = frames(&[0x700, 0x300, 0x700]);
+        let mut found = Frames::find(&image, TABLE_AT, &parts).expect("frames");
+        found.rows = 2;
+        let table = Table::of(&found, 0, &parts).expect("in memory");
+        let records = &image[found.place(0)];
+        assert_eq!(u32_at(&table.build(records), 8), 0x700u32.wrapping_sub(TABLE_AT as u32));
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_ends_the_walk() {
+        let (image, parts) = frames(&[0x300, 0x500]);
+        let found = Frames::find(&image, TABLE_AT, &parts).expect("frames");
+        let all = &image[found.place(0)];
+        assert_eq!(records(all).filter(|record| record.is_function).count(), 2);
+        assert_eq!(records(&all[..all.len() - 1]).count(), 2);
+        assert_eq!(records(&[&[3, 0, 0, 0][..], all].concat()).count(), 0);
+        assert_eq!(records(&[0xFF; 64]).count(), 0);
+    }
+
+    #[test]
+    fn segments_lose_what_is_left_out_of_them_and_pieces_too_short() {
+        let segment = Segment { target: 100, base: 1000, len: 200 };
+        let kept = leave_out(&[segment], &[100 + SEGMENT_MIN - 1..150]);
+        assert_eq!(kept, [Segment { target: 150, base: 1050, len: 150 }]);
+        let kept = leave_out(&[segment], &[140..150, 160..170]);
+        let ends: Vec<_> = kept.iter().map(|it| (it.target, it.target_end())).collect();
+        assert_eq!(ends, [(100, 140), (170, 300)]);
+        assert_eq!(clip(&kept, &(180..250)), [Segment { target: 180, base: 1080, len: 70 }]);
+    }
+}

@@ -366,3 +366,34 @@ pub fn operand_rest(machine: Machine, code: &[u8], at: usize, lift: i64) -> usiz
     }
     0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_an_arm_address_name_it_together() {
+        let (page, low) = (0xB000_0005u32, 0xF940_0CA0u32);
+        let code = [page, 0xD503_201F, low, 0x9100_4000].map(u32::to_le_bytes).concat();
+        let found: Vec<_> = Scan::new(Machine::Arm, &code, 0x40_0000, (0, 1 << 30)).collect();
+        let targets: Vec<_> = found.iter().map(|it| (it.at, it.kind, it.target, it.page_at)).collect();
+        assert_eq!(targets, [(0, PAGE, 0x40_1018, 0), (8, LOW, 0x40_1018, 0)]);
+    }
+
+    #[test]
+    fn every_form_writes_what_it_reads() {
+        let origin = 0x12_3450;
+        let pairs = [
+            (Form::Near { origin }, 0x12_0000),
+            (Form::Back { origin }, 0x12_0000),
+            (Form::Whole, 0x12_0000),
+            (Form::Branch26 { origin }, 0x12_0000),
+            (Form::Branch19 { origin }, 0x12_0000),
+            (Form::Page { origin }, 0x12_0000),
+            (Form::Low { page: 0x12_0000, scale: 3 }, 0x12_0238),
+        ];
+        for (form, target) in pairs {
+            assert_eq!(form.target(form.value(target, 0xF940_0CA0)), target, "{form:?}");
+        }
+    }
+}

@@ -7,8 +7,6 @@
 //!
 //! Nothing here is part of the format: any list of segments can be coded.
 
-use std::ops::Range;
-
 use super::address::Addresses;
 use super::frames::{self, Frames};
 use super::image::Image;
@@ -196,4 +194,66 @@ fn cost(segments: &[Segment], from: &Side, to: &Side, base: &[u8]) -> usize {
         covered += segment.len;
     }
     segments.len() * SEGMENT_BYTES + wrong + (to.bytes.len() - covered) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::flat::address::Layout;
+    use crate::codec::flat::image::{Machine, Part};
+
+    const CODE: usize = 1 << 16;
+    const COUNT: usize = 400;
+
+    /// Code of which nothing changed, and behind it relocations: slots in order, targets all over the code.
+    fn image(first: usize) -> (Vec<u8>, Image) {
+        let row = |index: usize| {
+            let fields = [(1 << 20) + 8 * index, 8, index * 25_771 % CODE];
+            fields.map(|field| (field as u64).to_le_bytes()).concat()
+        };
+        let rows: Vec<u8> = (first..COUNT).flat_map(row).collect();
+        let code = (0..CODE / 4).flat_map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes());
+        let all: Vec<u8> = code.chain(rows.iter().copied()).collect();
+        let part = |offset: u64, len: u64, is_code| Part { offset, address: offset, len, span: len, is_code };
+        let (offset, len) = (CODE as u64, rows.len() as u64);
+        let table = RowTable { name: b".rela".to_vec(), offset, len, rows: Rows::Relocations };
+        let image = Image {
+            machine: Machine::X86,
+            at: 0,
+            end: all.len() as u64,
+            parts: vec![part(0, offset, true), part(offset, len, false)],
+            anchors: Vec::new(),
+            symbols: Vec::new(),
+            frames: Frames::default(),
+            tables: vec![table],
+        };
+        (all, image)
+    }
+
+    #[test]
+    fn rows_behind_an_inserted_one_are_paired_with_those_of_the_same_meaning() {
+        let ((base, old), (target, new)) = (image(1), image(0));
+        let rows = base.len() - CODE;
+        let code = Segment { target: 0, base: 0, len: CODE };
+        let by_bytes = vec![code, Segment { target: CODE, base: CODE, len: rows }];
+        let layout = Layout { base: vec![old], target: vec![new], ..Layout::default() };
+        let addresses = Addresses::new(layout, &by_bytes, &base);
+        let found = realign(by_bytes, &addresses, &base, &target, 1 << 20);
+        assert_eq!(found, [code, Segment { target: CODE + ROW, base: CODE, len: rows }]);
+    }
+
+    #[test]
+    fn what_was_aligned_well_stays_as_it_is() {
+        let ((base, old), (target, new)) = (image(0), image(0));
+        let segments = vec![Segment { target: 0, base: 0, len: base.len() }];
+        let layout = Layout { base: vec![old], target: vec![new], ..Layout::default() };
+        let addresses = Addresses::new(layout, &segments, &base);
+        assert_eq!(realign(segments.clone(), &addresses, &base, &target, 1 << 20), segments);
+    }
+
+    #[test]
+    fn a_name_is_read_up_to_its_end() {
+        assert_eq!(name_digest(b"main\0rest"), name_digest(b"main"));
+        assert_ne!(name_digest(b"main"), name_digest(b"mainly"));
+    }
 }
