@@ -4,7 +4,9 @@
 //! twice over: from the alignment, and from earlier operands with the same target. [`Addresses`] is
 //! the knowledge that a whole delta shares; [`Learned`] grows within one group.
 
+use super::GROUP;
 use super::coder::{Bit, Coder, Number};
+use super::frames::{self, Table};
 use super::image::{IMAGES_MAX, Image, Machine};
 use super::matcher::Segment;
 use super::operand::{self, Form};
@@ -18,8 +20,12 @@ pub const WORDS_NONE: u8 = 0;
 pub const WORDS_WHOLE: u8 = 1;
 pub const WORDS_NEAR: u8 = 2;
 pub const WORDS_ANCHORED: u8 = 3;
+/// Absolute at any position.
+pub const WORDS_LOOSE: u8 = 14;
+/// Records of unwind frames: what they hold follows from where they begin.
+pub const WORDS_FRAMES: u8 = 15;
 /// Anchors of one image: what is left of four bits.
-pub const ANCHORS_MAX: usize = 12;
+pub const ANCHORS_MAX: usize = (WORDS_LOOSE - WORDS_ANCHORED) as usize;
 const SYMBOL_PAIRS_MAX: usize = 256;
 /// Words that refer to themselves within this distance are numbers, not addresses.
 pub const SELF_DISTANCE: i64 = 4096;
@@ -85,8 +91,8 @@ pub struct Layout {
 
 impl Layout {
     /// Parses both sides; `None` when one has no native code.
-    pub fn find(base: &[u8], target: &[u8]) -> Option<Self> {
-        let (base, target) = (super::image::find_images(base), super::image::find_images(target));
+    pub fn find(base: &[u8], target_bytes: &[u8]) -> Option<Self> {
+        let (base, mut target) = (super::image::find_images(base), super::image::find_images(target_bytes));
         if base.is_empty() || target.is_empty() {
             return None;
         }
@@ -94,7 +100,22 @@ impl Layout {
         let pairs = base.iter().enumerate().filter_map(|(at, image)| Some((image, paired(at)?)));
         let anchors = pairs.map(|(base, target)| pair_anchors(base, target)).collect();
         let symbols = pair_symbols(&base, &target);
+        target.iter_mut().for_each(|image| forget_other_table(image, target_bytes));
         Some(Self { base, target, anchors, symbols, kinds: Vec::new() })
+    }
+
+    /// The tables of the target that follow from what else is in their group.
+    pub fn tables(&self) -> Vec<Table> {
+        let of_image = |image: &Image| Table::of(&image.frames, image.at, &image.parts);
+        let group = |at: usize| at / GROUP;
+        let is_whole = |table: &Table| {
+            let (first, end) =
+                (table.rows.start.min(table.records.start), table.rows.end.max(table.records.end));
+            group(first) == group(end.saturating_sub(1))
+        };
+        let mut tables: Vec<_> = self.target.iter().filter_map(of_image).filter(is_whole).collect();
+        tables.sort_by_key(|table| table.rows.start);
+        tables
     }
 
     /// Appends the layout.
@@ -134,12 +155,25 @@ impl Layout {
     }
 }
 
+/// Drops a table that is not what building it gives.
+fn forget_other_table(image: &mut Image, bytes: &[u8]) {
+    let is_built = |table: &Table| bytes[table.rows.clone()] == table.build(&bytes[table.records.clone()]);
+    let fits = image.frames.table + image.frames.rows * 8 <= image.end - image.at;
+    let table = if fits { Table::of(&image.frames, image.at, &image.parts) } else { None };
+    if !table.is_some_and(|table| is_built(&table)) {
+        image.frames.rows = 0;
+    }
+}
+
 fn get_images(reader: &mut Reader<'_>, total: u64) -> Result<Vec<Image>> {
     let count = reader.varint()?;
     if count > IMAGES_MAX as u64 {
         return Err(corrupt("too many images"));
     }
-    (0..count).map(|_| Image::get(reader, total)).collect()
+    let images = (0..count).map(|_| Image::get(reader, total)).collect::<Result<Vec<_>>>()?;
+    // What is walked and built stays linear in the byte string.
+    let walked: u64 = images.iter().map(|image| image.frames.len.saturating_add(image.frames.rows * 8)).sum();
+    if walked > total { Err(corrupt("frames of images overlap")) } else { Ok(images) }
 }
 
 fn get_anchors(reader: &mut Reader<'_>) -> Result<Vec<(u64, u64)>> {
@@ -313,21 +347,34 @@ pub struct Addresses {
     pub base_ranges: Vec<Range>,
     pub target_ranges: Vec<Range>,
     bounds: Vec<(i64, i64)>,
+    /// Per base image: positions of its records of functions.
+    frames: Vec<Vec<u32>>,
+    pub tables: Vec<Table>,
     cover: Cover,
 }
 
 impl Addresses {
-    pub fn new(layout: Layout, segments: &[Segment], base_len: usize) -> Self {
+    pub fn new(layout: Layout, segments: &[Segment], base: &[u8]) -> Self {
         let (base_ranges, target_ranges) = (ranges_of(&layout.base), ranges_of(&layout.target));
         let bounds = |image: &Image| (image.bounds().0 as i64, image.bounds().1 as i64);
         let bounds = layout.base.iter().map(bounds).collect();
-        let cover = Cover::new(segments, &base_ranges, &target_ranges, base_len);
-        Self { layout, base_ranges, target_ranges, bounds, cover }
+        let cover = Cover::new(segments, &base_ranges, &target_ranges, base.len());
+        let frames = layout.base.iter().map(|image| functions(image, base)).collect();
+        let tables = layout.tables();
+        Self { layout, base_ranges, target_ranges, bounds, frames, tables, cover }
     }
 
     /// The range of the base that holds `at`.
     pub fn base_range(&self, at: usize) -> Option<&Range> {
         range_at(&self.base_ranges, at)
+    }
+
+    /// Positions of the records of functions of a base image that may have a field at or behind `from`.
+    pub fn records(&self, image: usize, from: usize) -> impl Iterator<Item = usize> + '_ {
+        let start = self.layout.base[image].frames.place(self.layout.base[image].at).start;
+        let frames = &self.frames[image];
+        let first = frames.partition_point(|at| start + *at as usize + frames::HANDLER + 4 <= from);
+        frames[first..].iter().map(move |at| start + *at as usize)
     }
 
     /// Addresses of a base image: first, and one behind the last.
@@ -354,7 +401,7 @@ impl Addresses {
     pub fn word_form(&self, kind: u8, image: usize, here: i64, is_new: bool) -> Option<Form> {
         match kind {
             WORDS_NONE => None,
-            WORDS_WHOLE => Some(Form::Whole),
+            WORDS_WHOLE | WORDS_LOOSE => Some(Form::Whole),
             WORDS_NEAR => Some(Form::Near { origin: here }),
             _ => {
                 let anchors = self.layout.anchors.get(image)?;
@@ -363,6 +410,13 @@ impl Addresses {
             }
         }
     }
+}
+
+/// Where the records of functions begin, relative to the first record.
+fn functions(image: &Image, base: &[u8]) -> Vec<u32> {
+    let bytes = base.get(image.frames.place(image.at)).unwrap_or(&[]);
+    let functions = frames::records(bytes).filter(|record| record.is_function);
+    functions.map_while(|record| u32::try_from(record.at).ok()).collect()
 }
 
 const EXACT_BITS: u32 = 17;
@@ -422,6 +476,8 @@ const CANDIDATES: usize = 6;
 pub const FIELD_KINDS: usize = 32;
 /// First kind of words outside code.
 pub const WORD_FIELDS: usize = operand::KINDS;
+/// Fields of unwind frames: common part, begin, handler.
+pub const FRAME_FIELDS: usize = FIELD_KINDS - 4;
 /// Names of symbols.
 pub const NAME_FIELD: usize = FIELD_KINDS - 1;
 const SOURCES: usize = 16;
@@ -510,8 +566,11 @@ impl FieldModel {
         candidates.add(field.old);
         let value = if C::ENCODES { new() } else { 0 };
         let value = self.choose(coder, field, &candidates, value);
-        let moved = field.form.target(value).wrapping_sub(field.target);
-        self.learned.learn(field.image, field.target, moved);
+        // A page is too little to know where the address went; the rest of it follows.
+        if !matches!(field.form, Form::Page { .. }) {
+            let moved = field.form.target(value).wrapping_sub(field.target);
+            self.learned.learn(field.image, field.target, moved);
+        }
         Some(value)
     }
 

@@ -12,9 +12,11 @@
 
 use std::io::Write;
 
+use super::GROUP;
 use super::address::{Addresses, Layout};
 use super::coder::{Decoder, Encoder};
 use super::control;
+use super::frames;
 use super::lean::Lean;
 use super::literal::{BaseIndex, Depth};
 use super::matcher::{self, Pair, SEGMENT_MIN, Seeds, Segment, Veil};
@@ -23,11 +25,10 @@ use super::numeric;
 use super::piece::{self, Kind};
 use super::prefix;
 use super::residue::{self, Coded, Group};
+use super::tables;
 use crate::codec::bytes::{Reader, put_section, put_varint};
 use crate::codec::{Effort, Result, Work, corrupt, parallel};
 
-/// Target bytes of a group: large enough for models to learn, small enough for many threads.
-const GROUP: usize = 32 << 20;
 /// Segments of an alignment: 200 MB of them, so that few bytes of a payload cannot ask for more.
 const SEGMENTS_MAX: usize = 1 << 23;
 /// Layouts larger than this are not compressed any better by anything here.
@@ -128,6 +129,12 @@ fn put_alignment(head: &mut Vec<u8>, segments: &[Segment], base_len: usize, targ
 fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Write) -> Result<Vec<Segment>> {
     let layout = Layout::find(base, target);
     let mut segments = align(base, target, layout.as_ref(), work)?;
+    if let Some(layout) = &layout {
+        let addresses = Addresses::new(layout.clone(), &segments, base);
+        segments = tables::realign(segments, &addresses, base, target, work.table_bytes_max());
+        let built: Vec<_> = addresses.tables.iter().map(|table| table.rows.clone()).collect();
+        segments = frames::leave_out(&segments, &built);
+    }
     // What lies behind the last one is coded without an alignment.
     segments.truncate(SEGMENTS_MAX);
     let method = if work.effort == Effort::Max { Method::Mixing } else { Method::Lean };
@@ -163,7 +170,7 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
 
 /// What is hidden of both sides.
 fn veils(layout: &Layout) -> (Veil, Veil) {
-    let addresses = Addresses::new(layout.clone(), &[], 0);
+    let addresses = Addresses::new(layout.clone(), &[], &[]);
     let code = |ranges: &[super::address::Range], images: &[super::image::Image]| {
         let of = |range: &super::address::Range| {
             let (low, high) = images[range.image].bounds();
@@ -176,7 +183,7 @@ fn veils(layout: &Layout) -> (Veil, Veil) {
 
 /// Joins the layout with the alignment and chooses the kinds of words.
 fn place(layout: Layout, base: &[u8], target: &[u8], segments: &[Segment]) -> Addresses {
-    let mut addresses = Addresses::new(layout, segments, base.len());
+    let mut addresses = Addresses::new(layout, segments, base);
     addresses.layout.kinds = super::words::choose_kinds(&addresses, base, target, segments);
     addresses
 }
@@ -309,7 +316,7 @@ pub fn decode(
         return Ok(segments);
     }
     let layout = get_layout(&mut reader, base.len() as u64, target_len)?;
-    let addresses = layout.map(|layout| Addresses::new(layout, &segments, base.len()));
+    let addresses = layout.map(|layout| Addresses::new(layout, &segments, base));
     let addresses = addresses.as_ref();
     let ranges: Vec<_> = group_ranges(target_len as usize).collect();
     for batch in ranges.chunks(work.threads.max(1)) {

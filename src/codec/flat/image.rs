@@ -4,6 +4,8 @@
 //! Only the encoder parses. What it found goes into the delta, so a decoder never depends on how
 //! well headers were understood. Positions are relative to the image: archives put images anywhere.
 
+use super::frames::{self, Frames};
+use super::tables::{RowTable, Rows};
 use crate::codec::bytes::{Reader, put_varint, u16_at, u32_at, u64_at};
 use crate::codec::{Result, corrupt};
 
@@ -53,6 +55,9 @@ pub struct Image {
     pub anchors: Vec<u64>,
     /// Position in the image, length, and address of the names of each symbol table.
     pub symbols: Vec<SymbolTable>,
+    pub frames: Frames,
+    /// Tables whose rows are worth comparing by what they mean; only an encoder knows them.
+    pub tables: Vec<RowTable>,
 }
 
 /// A table of 24-byte symbols.
@@ -89,6 +94,8 @@ impl Image {
             put_varint(out, part.len);
             put_varint(out, part.span - part.len);
         }
+        let Frames { offset, len, table, rows } = self.frames;
+        [len, offset, rows, table].into_iter().for_each(|field| put_varint(out, field));
     }
 
     /// Reads an image of a byte string of `total` bytes, checking what arithmetic relies on.
@@ -102,7 +109,17 @@ impl Image {
             return Err(bad());
         }
         let parts = (0..count).map(|_| get_part(reader, end - at)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { machine, at, end, parts, anchors: Vec::new(), symbols: Vec::new() })
+        let frames = get_frames(reader, end - at)?;
+        Ok(Self {
+            machine,
+            at,
+            end,
+            parts,
+            anchors: Vec::new(),
+            symbols: Vec::new(),
+            frames,
+            tables: Vec::new(),
+        })
     }
 }
 
@@ -115,6 +132,15 @@ fn get_part(reader: &mut Reader<'_>, image_len: u64) -> Result<Part> {
         && more <= ADDRESS_MAX;
     let part = Part { offset, address, len, span: len.saturating_add(more), is_code };
     if fits { Ok(part) } else { Err(corrupt("a part of an image does not fit")) }
+}
+
+fn get_frames(reader: &mut Reader<'_>, image_len: u64) -> Result<Frames> {
+    let (len, offset) = (reader.varint()?, reader.varint()?);
+    let (rows, table) = (reader.varint()?, reader.varint()?);
+    let ends = [offset.checked_add(len), rows.checked_mul(8).and_then(|len| len.checked_add(table))];
+    let fits = ends.into_iter().all(|end| end.is_some_and(|end| end <= image_len));
+    let frames = Frames { offset, len, table, rows };
+    if fits { Ok(frames) } else { Err(corrupt("frames of an image do not fit")) }
 }
 
 /// Finds the images of `bytes` in order.
@@ -195,6 +221,12 @@ fn parse_elf(image: &[u8], at: u64) -> Option<Image> {
     Elf { image }.read(machine, at)
 }
 
+/// Flag of a section whose bytes are compressed.
+const COMPRESSED: u64 = 1 << 11;
+const ROW_TABLES_MAX: usize = 64;
+/// The kind of program header that tells where the table of unwind frames is.
+const FRAMES_HEADER: u32 = 0x6474_E550;
+
 /// A 64-bit little-endian ELF image.
 struct Elf<'a> {
     image: &'a [u8],
@@ -208,6 +240,8 @@ struct Section {
     offset: u64,
     len: u64,
     link: usize,
+    /// Where its name begins among the names of sections.
+    name: usize,
 }
 
 impl Elf<'_> {
@@ -220,14 +254,13 @@ impl Elf<'_> {
         let table_end = u64_at(self.image, 40).saturating_add(sections.len() as u64 * 64);
         let loaded_end = parts.iter().map(|part| part.offset + part.len).max()?;
         let end = loaded_end.max(if sections.is_empty() { 0 } else { table_end });
-        if loaded_end < end && parts.len() < PARTS_MAX {
-            let (len, address) = (end - loaded_end, ADDRESS_MAX + loaded_end);
-            parts.push(Part { offset: loaded_end, address, len, span: len, is_code: false });
-        }
+        parts.extend(unloaded(&sections, loaded_end, end, PARTS_MAX - parts.len()));
         anchors.extend(largest_sections(&sections));
         anchors.dedup();
-        let symbols = self.symbol_tables(&sections);
-        Some(Image { machine, at, end: at + end, parts, anchors, symbols })
+        let symbols = self.symbol_tables(&sections, &parts);
+        let tables = self.tables(&sections);
+        let frames = self.frames(&parts).unwrap_or_default();
+        Some(Image { machine, at, end: at + end, parts, anchors, symbols, frames, tables })
     }
 
     /// The loaded parts, and the address of the frame header if there is one.
@@ -241,12 +274,20 @@ impl Elf<'_> {
         let (mut parts, mut anchors) = (Vec::new(), Vec::new());
         for header in image[table as usize..room as usize].chunks_exact(56) {
             match u32_at(header, 0) {
-                0x6474_E550 => anchors.push(u64_at(header, 16)),
+                FRAMES_HEADER => anchors.push(u64_at(header, 16)),
                 1 => parts.extend(self.part(header)),
                 _ => {}
             }
         }
         Some((disjoint(parts), anchors))
+    }
+
+    /// The unwind frames, if a program header tells their table.
+    fn frames(&self, parts: &[Part]) -> Option<Frames> {
+        let (table, count) = (u64_at(self.image, 32) as usize, usize::from(u16_at(self.image, 56)));
+        let mut headers = self.image.get(table..)?.chunks_exact(56).take(count);
+        let header = headers.find(|header| u32_at(header, 0) == FRAMES_HEADER)?;
+        Frames::find(self.image, u64_at(header, 8), parts)
     }
 
     fn part(&self, header: &[u8]) -> Option<Part> {
@@ -273,24 +314,71 @@ impl Elf<'_> {
             offset: u64_at(header, 24),
             len: u64_at(header, 32),
             link: u32_at(header, 40) as usize,
+            name: u32_at(header, 0) as usize,
         };
         image[table as usize..end as usize].chunks_exact(64).map(read).collect()
     }
 
-    fn symbol_tables(&self, sections: &[Section]) -> Vec<SymbolTable> {
+    /// The tables whose rows have a known meaning.
+    fn tables(&self, sections: &[Section]) -> Vec<RowTable> {
+        let names =
+            sections.get(usize::from(u16_at(self.image, 62))).map_or(0, |names| names.offset as usize);
+        let read = |section: &Section| {
+            let end = section.offset.checked_add(section.len)?;
+            let name = self.image.get(names.checked_add(section.name)?..)?;
+            let name: Vec<u8> = name.iter().take(64).take_while(|byte| **byte != 0).copied().collect();
+            let rows = match section.kind {
+                _ if section.flags & COMPRESSED != 0 => return None,
+                2 | 11 => Rows::Symbols { names: sections.get(section.link)?.offset },
+                4 => Rows::Relocations,
+                1 if matches!(&name[..], b".debug_ranges" | b".debug_aranges") => Rows::Words,
+                _ => return None,
+            };
+            let (offset, len) = (section.offset, section.len);
+            (end <= self.image.len() as u64).then_some(RowTable { name, offset, len, rows })
+        };
+        sections.iter().filter_map(read).take(ROW_TABLES_MAX).collect()
+    }
+
+    fn symbol_tables(&self, sections: &[Section], parts: &[Part]) -> Vec<SymbolTable> {
         let read =
             |section: &Section| {
                 let names = sections.get(section.link)?;
                 let is_table = matches!(section.kind, 2 | 11);
                 let end = section.offset.checked_add(section.len)?;
-                let unloaded = ADDRESS_MAX.saturating_add(names.offset);
-                let names = if names.address > 0 { names.address } else { unloaded };
+                let unloaded = || frames::address_of(parts, names.offset).map(|address| address as u64);
+                let names = if names.address > 0 { names.address } else { unloaded()? };
                 (is_table && end <= self.image.len() as u64 && names <= 2 * ADDRESS_MAX)
                     .then_some(SymbolTable { offset: section.offset, len: section.len, names })
             };
         sections.iter().filter_map(read).take(SYMBOL_TABLES_MAX).collect()
     }
 }
+
+/// Gives an address to what is never loaded between two positions, at most `count_max` parts of it.
+///
+/// A section begins at a multiple of 16 there, as it would if it were loaded.
+fn unloaded(sections: &[Section], start: u64, end: u64, count_max: usize) -> Vec<Part> {
+    let inside = |section: &&Section| {
+        let is_stored = section.kind != NOTHING_STORED && section.len > 0;
+        is_stored && section.offset >= start && section.offset.saturating_add(section.len) <= end
+    };
+    let mut begins: Vec<u64> = sections.iter().filter(inside).map(|section| section.offset).collect();
+    begins.push(start);
+    begins.sort_unstable();
+    begins.dedup();
+    begins.truncate(count_max);
+    begins.push(end);
+    let part = |(index, pair): (usize, &[u64])| {
+        let (offset, len) = (pair[0], pair[1].saturating_sub(pair[0]));
+        let address = (ADDRESS_MAX + offset + 16 * index as u64).next_multiple_of(16);
+        (len > 0).then_some(Part { offset, address, len, span: len, is_code: false })
+    };
+    begins.windows(2).enumerate().filter_map(part).collect()
+}
+
+/// The kind of section that takes no bytes of the file.
+const NOTHING_STORED: u32 = 8;
 
 /// The addresses of the largest loaded sections of code and of data.
 fn largest_sections(sections: &[Section]) -> impl Iterator<Item = u64> {

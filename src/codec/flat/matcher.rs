@@ -9,7 +9,7 @@
 
 use super::address::Range;
 use super::image::Machine;
-use super::operand::{Scan, operand_rest};
+use super::operand::{LOW, Scan, operand_rest};
 use crate::codec::bytes::{common_prefix, u64_at};
 
 /// A stretch of the target that resembles a stretch of the base.
@@ -79,7 +79,7 @@ impl Veil {
             }
             let (from, to) = (range.start.max(start), range.end.min(end));
             let scan = Scan::new(range.machine, &bytes[from..to], from as i64 + range.lift, *bounds);
-            for found in scan {
+            for found in scan.filter(|found| found.kind != LOW) {
                 let at = from - start + found.at;
                 let width = if range.machine == Machine::Arm { 3 } else { 4 };
                 window[at..at + width].fill(0);

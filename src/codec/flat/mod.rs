@@ -14,6 +14,7 @@ mod coder;
 mod control;
 mod delta;
 mod edits;
+mod frames;
 mod image;
 mod image_macho;
 mod image_pe;
@@ -26,7 +27,11 @@ mod operand;
 mod piece;
 mod prefix;
 mod residue;
+mod tables;
 mod words;
+
+/// Target bytes of a group: large enough for models to learn, small enough for many threads.
+const GROUP: usize = 32 << 20;
 
 pub use delta::{Alignment, decode, encode};
 pub use matcher::Segment;

@@ -16,10 +16,14 @@ pub enum Form {
     Whole,
     /// The low 26 bits of an instruction, in words, counted from the instruction.
     Branch26 { origin: i64 },
+    /// 32 bits, counted back from an address.
+    Back { origin: i64 },
     /// Bits 5 to 23 of an instruction, in words, counted from the instruction.
     Branch19 { origin: i64 },
     /// The page number of the address, counted from the instruction's page, split over two fields.
     Page { origin: i64 },
+    /// Bits 10 to 21 of an instruction: the address within a page, in units of 1 << `scale`.
+    Low { page: i64, scale: u32 },
 }
 
 impl Form {
@@ -28,10 +32,12 @@ impl Form {
     pub fn moved_to(self, origin: i64) -> Self {
         match self {
             Self::Near { .. } => Self::Near { origin },
+            Self::Back { .. } => Self::Back { origin },
             Self::Whole => Self::Whole,
             Self::Branch26 { .. } => Self::Branch26 { origin },
             Self::Branch19 { .. } => Self::Branch19 { origin },
             Self::Page { .. } => Self::Page { origin },
+            Self::Low { scale, .. } => Self::Low { page: origin & !0xFFF, scale },
         }
     }
 
@@ -52,6 +58,7 @@ impl Form {
         let word = value as u32;
         match self {
             Self::Near { origin } => origin + i64::from(word as i32),
+            Self::Back { origin } => origin - i64::from(word as i32),
             Self::Whole => value as i64,
             Self::Branch26 { origin } => origin + (i64::from((word << 6) as i32 >> 6) << 2),
             Self::Branch19 { origin } => origin + (i64::from((word << 8) as i32 >> 13) << 2),
@@ -59,6 +66,7 @@ impl Form {
                 let pages = (word >> 5 & 0x7_FFFF) << 2 | (word >> 29 & 3);
                 (origin & !0xFFF) + (i64::from((pages << 11) as i32 >> 11) << 12)
             }
+            Self::Low { page, scale } => page + (i64::from(word >> 10 & 0xFFF) << scale),
         }
     }
 
@@ -69,6 +77,7 @@ impl Form {
         let written = match self {
             Self::Whole => return target as u64,
             Self::Near { origin } => target.wrapping_sub(origin) as u32,
+            Self::Back { origin } => origin.wrapping_sub(target) as u32,
             Self::Branch26 { origin } => {
                 word & 0xFC00_0000 | (target.wrapping_sub(origin) >> 2) as u32 & 0x03FF_FFFF
             }
@@ -80,6 +89,7 @@ impl Form {
                 let pages = ((target >> 12).wrapping_sub(origin >> 12)) as u32;
                 word & 0x9F00_001F | (pages & 3) << 29 | (pages >> 2 & 0x7_FFFF) << 5
             }
+            Self::Low { scale, .. } => word & 0xFFC0_03FF | ((target as u32 & 0xFFF) >> scale) << 10,
         };
         u64::from(written)
     }
@@ -97,7 +107,10 @@ pub struct Operand {
 }
 
 /// Kinds of operands in code.
-pub const KINDS: usize = 12;
+pub const KINDS: usize = 13;
+/// The kind of an address within a page.
+pub const LOW: usize = 12;
+const PAGE: usize = 11;
 
 const NONE: u8 = 0;
 const CALL: u8 = 1;
@@ -186,9 +199,24 @@ fn arm_form(word: u32, origin: i64) -> Option<(usize, Form)> {
         0x14..=0x17 => Some((8, Form::Branch26 { origin })),
         0x34 | 0x35 | 0x54 | 0xB4 | 0xB5 => Some((9, Form::Branch19 { origin })),
         0x18 | 0x58 | 0x98 | 0x1C | 0x5C | 0x9C => Some((10, Form::Branch19 { origin })),
-        0x90 | 0xB0 | 0xD0 | 0xF0 => Some((11, Form::Page { origin })),
+        0x90 | 0xB0 | 0xD0 | 0xF0 => Some((PAGE, Form::Page { origin })),
         _ => None,
     }
+}
+
+/// The register and the scale of an ARM instruction that adds a part of a page to a register.
+#[inline]
+fn arm_low(word: u32) -> Option<(usize, u32)> {
+    let scale = if word & 0xFFC0_0000 == 0x9100_0000 {
+        0
+    } else if word & 0x3B00_0000 != 0x3900_0000 {
+        return None;
+    } else if word & 0x0480_0000 == 0x0480_0000 {
+        4
+    } else {
+        word >> 30
+    };
+    Some(((word >> 5 & 31) as usize, scale))
 }
 
 /// An operand with its old target.
@@ -202,7 +230,14 @@ pub struct Found {
     pub form: Form,
     /// Where addresses are counted from, relative to the field's begin.
     pub reach: usize,
+    /// For an address within a page: where the instruction is that names the page.
+    pub page_at: usize,
 }
+
+/// Instructions behind one that names a page in which the rest of the address is looked for.
+const LOW_AHEAD: usize = 8;
+/// Bytes behind it in which its register is believed to hold the page.
+const LOW_REACH: usize = 32;
 
 /// Walks the operands of one stretch of code.
 #[derive(Debug)]
@@ -214,13 +249,15 @@ pub struct Scan<'a> {
     address: i64,
     /// Targets outside are no targets.
     bounds: (i64, i64),
+    /// Per register: the page it was given last, and by which instruction.
+    pages: [Option<(i64, usize)>; 32],
 }
 
 impl<'a> Scan<'a> {
     /// Starts at the first byte, or for ARM at the first aligned instruction.
     pub fn new(machine: Machine, code: &'a [u8], address: i64, bounds: (i64, i64)) -> Self {
         let at = if machine == Machine::Arm { address.wrapping_neg().rem_euclid(4) } else { 0 };
-        Self { code, at: at as usize, machine, address, bounds }
+        Self { code, at: at as usize, machine, address, bounds, pages: [None; 32] }
     }
 
     #[inline]
@@ -240,7 +277,7 @@ impl<'a> Scan<'a> {
             let target = form.target(u64::from(u32_at(self.code, at)));
             if target >= self.bounds.0 && target < self.bounds.1 {
                 self.at = at + 4;
-                return Some(Found { at, kind, target, form, reach });
+                return Some(Found { at, kind, target, form, reach, page_at: 0 });
             }
             self.at += 1;
         }
@@ -252,13 +289,45 @@ impl<'a> Scan<'a> {
             let at = self.at;
             self.at += 4;
             let word = u32_at(self.code, at);
-            let Some((kind, form)) = arm_form(word, self.address + at as i64) else { continue };
-            let target = form.target(u64::from(word));
-            if target >= self.bounds.0 && target < self.bounds.1 {
-                return Some(Found { at, kind, target, form, reach: 0 });
+            let found = match arm_form(word, self.address + at as i64) {
+                Some((PAGE, form)) => Some(self.page(at, word, form)),
+                Some((kind, form)) => {
+                    let target = form.target(u64::from(word));
+                    Some(Found { at, kind, target, form, reach: 0, page_at: 0 })
+                }
+                None => self.low(at, word),
+            };
+            if let Some(found) = found
+                && found.target >= self.bounds.0
+                && found.target < self.bounds.1
+            {
+                return Some(found);
             }
         }
         None
+    }
+
+    /// An instruction that names a page: where it leads is told by the one that adds the rest.
+    #[inline]
+    fn page(&mut self, at: usize, word: u32, form: Form) -> Found {
+        let (page, register) = (form.target(u64::from(word)), (word & 31) as usize);
+        self.pages[register] = Some((page, at));
+        let words = self.code[at + 4..].chunks_exact(4).take(LOW_AHEAD).map(|word| u32_at(word, 0));
+        let low = words.into_iter().find_map(|word| {
+            let (_, scale) = arm_low(word).filter(|(base, _)| *base == register)?;
+            Some(Form::Low { page, scale }.target(u64::from(word)))
+        });
+        Found { at, kind: PAGE, target: low.unwrap_or(page), form, reach: 0, page_at: at }
+    }
+
+    /// An instruction that adds a part of a page to a register that holds one.
+    #[inline]
+    fn low(&self, at: usize, word: u32) -> Option<Found> {
+        let (register, scale) = arm_low(word)?;
+        let (page, page_at) = self.pages[register].filter(|(_, from)| at - from <= LOW_REACH)?;
+        let form = Form::Low { page, scale };
+        let target = form.target(u64::from(word));
+        Some(Found { at, kind: LOW, target, form, reach: 0, page_at })
     }
 }
 
@@ -296,4 +365,35 @@ pub fn operand_rest(machine: Machine, code: &[u8], at: usize, lift: i64) -> usiz
         }
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_an_arm_address_name_it_together() {
+        let (page, low) = (0xB000_0005u32, 0xF940_0CA0u32);
+        let code = [page, 0xD503_201F, low, 0x9100_4000].map(u32::to_le_bytes).concat();
+        let found: Vec<_> = Scan::new(Machine::Arm, &code, 0x40_0000, (0, 1 << 30)).collect();
+        let targets: Vec<_> = found.iter().map(|it| (it.at, it.kind, it.target, it.page_at)).collect();
+        assert_eq!(targets, [(0, PAGE, 0x40_1018, 0), (8, LOW, 0x40_1018, 0)]);
+    }
+
+    #[test]
+    fn every_form_writes_what_it_reads() {
+        let origin = 0x12_3450;
+        let pairs = [
+            (Form::Near { origin }, 0x12_0000),
+            (Form::Back { origin }, 0x12_0000),
+            (Form::Whole, 0x12_0000),
+            (Form::Branch26 { origin }, 0x12_0000),
+            (Form::Branch19 { origin }, 0x12_0000),
+            (Form::Page { origin }, 0x12_0000),
+            (Form::Low { page: 0x12_0000, scale: 3 }, 0x12_0238),
+        ];
+        for (form, target) in pairs {
+            assert_eq!(form.target(form.value(target, 0xF940_0CA0)), target, "{form:?}");
+        }
+    }
 }

@@ -6,13 +6,17 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::address::{Addresses, Field, FieldModel, NAME_FIELD, WORD_FIELDS, WORDS_NONE};
+use super::address::{
+    Addresses, FRAME_FIELDS, Field, FieldModel, NAME_FIELD, WORD_FIELDS, WORDS_FRAMES, WORDS_LOOSE,
+    WORDS_NEAR, WORDS_NONE,
+};
 use super::coder::{Coder, Decoder, Encoder, Number};
 use super::edits::Edits;
+use super::frames::Table;
 use super::lean::{ByteModel, CONTEXTS, Purpose};
 use super::literal::{BaseIndex, Depth, Parser, Recent, Region, Source, Token, TokenModel};
 use super::matcher::Segment;
-use super::operand::{Form, Scan};
+use super::operand::{Form, LOW, Scan};
 use super::piece::{self, Bulk, Kind, PIECES_FROM, Piece, PieceModel};
 use super::words::{self, Stretch};
 use crate::codec::bytes::{bit_length, common_prefix, u32_at};
@@ -149,7 +153,36 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             self.copy(segment)?;
             self.shift = segment.base.wrapping_sub(segment.target) as i64;
         }
-        self.region(self.group.start + self.group.len, None)
+        self.region(self.group.start + self.group.len, None)?;
+        self.build_tables();
+        Ok(())
+    }
+
+    /// The tables that are built from what this group holds.
+    fn tables(&self) -> impl Iterator<Item = &'a Table> + use<'a, C, M> {
+        let (start, end) = (self.group.start, self.group.start + self.group.len);
+        let tables = self.group.addresses.map_or(&[][..], |addresses| &addresses.tables);
+        let is_inside = move |range: &Range<usize>| start <= range.start && range.end <= end;
+        tables.iter().filter(move |table| is_inside(&table.rows) && is_inside(&table.records))
+    }
+
+    fn build_tables(&mut self) {
+        let start = self.group.start;
+        for table in self.tables() {
+            let rows = table.build(&self.out[table.records.start - start..table.records.end - start]);
+            self.out[table.rows.start - start..table.rows.end - start].copy_from_slice(&rows);
+        }
+    }
+
+    /// Codes what lies before `end`, leaving out the tables that are built.
+    fn region(&mut self, end: usize, behind: Option<&Segment>) -> Result<()> {
+        let at = self.at();
+        for table in self.tables().filter(|table| table.rows.start >= at && table.rows.end <= end) {
+            let Some(left) = table.rows.start.checked_sub(self.at()) else { continue };
+            self.coded_region(self.at() + left, None)?;
+            self.out.resize(self.out.len() + table.rows.len(), 0);
+        }
+        self.coded_region(end, behind)
     }
 
     /// The next byte's position in the target.
@@ -158,7 +191,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
     }
 
     /// Codes what lies before `end`.
-    fn region(&mut self, end: usize, behind: Option<&Segment>) -> Result<()> {
+    fn coded_region(&mut self, end: usize, behind: Option<&Segment>) -> Result<()> {
         let len = end.checked_sub(self.at()).ok_or(corrupt("segments overlap"))?;
         if len == 0 {
             return Ok(());
@@ -332,7 +365,12 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             }
             for found in batch.iter().flatten() {
                 let at = stretch.target + found.at;
-                let form = found.form.moved_to(lift + (found.at + found.reach) as i64);
+                let origin = lift + (found.at + found.reach) as i64;
+                let form = found.form.moved_to(if found.kind == LOW {
+                    self.page(stretch.target + found.page_at, lift + found.page_at as i64)
+                } else {
+                    origin
+                });
                 let old_value = u64::from(u32_at(code, found.at));
                 let (kind, target) = (found.kind, found.target);
                 let field = Field { kind, image: old.image, target, form, old: old_value };
@@ -342,6 +380,11 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
                 break;
             }
         }
+    }
+
+    /// The page that the ARM instruction at `at` of the target, of address `origin`, names.
+    fn page(&self, at: usize, origin: i64) -> i64 {
+        Form::Page { origin }.target(u64::from(u32_at(&self.out, at - self.group.start)))
     }
 
     /// Codes a field at `at` of the target; true when it was written.
@@ -366,9 +409,30 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             let end = (((block + 1) << block_bits) - stretch.target).min(stretch.len);
             offset = match kind {
                 WORDS_NONE => end,
+                WORDS_FRAMES => self.frames(addresses, stretch, offset..end),
                 kind => self.block_words(addresses, stretch, kind, offset, end).max(end),
             };
         }
+    }
+
+    /// Codes the fields of unwind frames that begin in a range of a stretch; returns the range's end.
+    fn frames(&mut self, addresses: &Addresses, stretch: &Stretch, range: Range<usize>) -> usize {
+        let (base, image, end) = (self.group.base, stretch.base_range.image, range.end);
+        let (low, high) = addresses.bounds(image);
+        let lift = stretch.target as i64 + stretch.target_range.lift;
+        for (offset, which, old_form) in words::frame_fields(addresses, base, stretch, range) {
+            if offset + old_form.width() > stretch.len {
+                break;
+            }
+            let old = old_form.read(base, stretch.base + offset);
+            let target = old_form.target(old);
+            if target >= low && target < high {
+                let form = old_form.moved_to(lift + offset as i64);
+                let field = Field { kind: FRAME_FIELDS + which, image, target, form, old };
+                self.field(addresses, &field, stretch.target + offset);
+            }
+        }
+        end
     }
 
     /// Codes the words that begin in `offset..end` of a stretch; returns where the last one ends.
@@ -397,7 +461,11 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
                 let field = Field { kind: kind_of_field, image, target, form, old };
                 self.field(addresses, &field, stretch.target + offset)
             });
-            let step = if kind == super::address::WORDS_NEAR && !is_written { 1 } else { width };
+            let step = match kind {
+                WORDS_NEAR if !is_written => 1,
+                WORDS_LOOSE if target.is_none() => 1,
+                _ => width,
+            };
             offset += step;
         }
         offset

@@ -3,11 +3,17 @@
 //! Each block of the target has one kind of words, chosen by the encoder: the kind whose words the
 //! alignment predicts best.
 
+use std::ops::Range as Span;
+
 use super::address::{
-    Addresses, BLOCK_BITS, Range, SELF_DISTANCE, WORDS_ANCHORED, WORDS_NEAR, WORDS_NONE, WORDS_WHOLE,
+    Addresses, BLOCK_BITS, Range, SELF_DISTANCE, WORDS_ANCHORED, WORDS_FRAMES, WORDS_LOOSE, WORDS_NEAR,
+    WORDS_NONE, WORDS_WHOLE,
 };
+use super::frames;
+use super::image::ADDRESS_MAX;
 use super::matcher::Segment;
 use super::operand::Form;
+use crate::codec::bytes::u64_at;
 
 /// A stretch of the target and the stretch of the base it was copied from, both in one range.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +71,34 @@ pub fn old_target(
     (target >= low && target < high && !is_near_itself).then_some(target)
 }
 
+/// The fields of unwind frames that a stretch has in `range`: offset, which one, and its old form.
+pub fn frame_fields<'a>(
+    addresses: &'a Addresses,
+    base: &'a [u8],
+    stretch: &Stretch,
+    range: Span<usize>,
+) -> impl Iterator<Item = (usize, usize, Form)> + 'a {
+    let (start, lift) = (stretch.base, stretch.base_range.lift);
+    let end = start + range.end;
+    let records = addresses.records(stretch.base_range.image, start + range.start);
+    let fields = records.take_while(move |at| *at < end).flat_map(move |at| {
+        let handler = frames::has_handler(base, at).then_some(at + frames::HANDLER);
+        [Some(at + frames::COMMON), Some(at + frames::BEGIN), handler].into_iter().enumerate()
+    });
+    fields.filter_map(move |(which, at)| {
+        let at = at?;
+        let origin = at as i64 + lift;
+        let form = if which == 0 { Form::Back { origin } } else { Form::Near { origin } };
+        let offset = at.checked_sub(start)?;
+        (range.contains(&offset)).then_some((offset, which, form))
+    })
+}
+
 /// The first offset at or behind `offset` where words of `kind` may lie.
 #[inline]
 pub fn aligned_offset(stretch: &Stretch, kind: u8, offset: usize) -> usize {
     let step = match kind {
-        WORDS_NEAR => return offset,
+        WORDS_NEAR | WORDS_LOOSE => return offset,
         WORDS_WHOLE => 8,
         _ => 4,
     };
@@ -95,7 +124,16 @@ pub fn choose_kinds(addresses: &Addresses, base: &[u8], target: &[u8], segments:
         let (first, end) = (pair.target as usize, (pair.target + pair.len) as usize);
         scores[first >> BLOCK_BITS..=end >> BLOCK_BITS].fill([0; KINDS]);
     }
-    scores.iter().map(best_kind).collect()
+    let mut kinds: Vec<u8> = scores.iter().map(best_kind).collect();
+    if addresses.layout.base.iter().any(|image| image.frames.len > 0) {
+        for image in &addresses.layout.target {
+            let records = image.frames.place(image.at);
+            if !records.is_empty() {
+                kinds[records.start >> BLOCK_BITS..=(records.end - 1) >> BLOCK_BITS].fill(WORDS_FRAMES);
+            }
+        }
+    }
+    kinds
 }
 
 fn best_kind(scores: &[i32; KINDS]) -> u8 {
@@ -110,6 +148,9 @@ fn score_stretch(
     stretch: &Stretch,
     scores: &mut [[i32; KINDS]],
 ) {
+    if stretch.base_range.lift + stretch.base as i64 >= ADDRESS_MAX as i64 {
+        return score_unloaded(addresses, base, target, stretch, scores);
+    }
     let anchors = addresses.layout.anchors.get(stretch.base_range.image).map_or(0, Vec::len);
     let kinds = WORDS_ANCHORED + anchors as u8;
     let mut offset = aligned_offset(stretch, WORDS_ANCHORED, 0);
@@ -122,6 +163,32 @@ fn score_stretch(
             }
         }
         offset += 4;
+    }
+}
+
+/// Bytes that are never loaded have no addresses relative to something: only absolute ones are looked for.
+fn score_unloaded(
+    addresses: &Addresses,
+    base: &[u8],
+    target: &[u8],
+    stretch: &Stretch,
+    scores: &mut [[i32; KINDS]],
+) {
+    let (low, high) = addresses.bounds(stretch.base_range.image);
+    let mut offset = 0;
+    while offset + 8 <= stretch.len {
+        let value = u64_at(base, stretch.base + offset) as i64;
+        if value < low || value >= high {
+            offset += 1;
+            continue;
+        }
+        let score = score_word(addresses, base, target, stretch, WORDS_WHOLE, offset).unwrap_or(0);
+        let of_block = &mut scores[(stretch.target + offset) >> BLOCK_BITS];
+        of_block[usize::from(WORDS_LOOSE)] += score;
+        if aligned_offset(stretch, WORDS_WHOLE, offset) == offset {
+            of_block[usize::from(WORDS_WHOLE)] += score;
+        }
+        offset += 8;
     }
 }
 

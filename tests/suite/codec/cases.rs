@@ -24,6 +24,7 @@ pub fn all() -> Vec<Case> {
         case("floats", nudged_floats(), Effort::Default),
         case("code-x86", grown_code(62), Effort::Default),
         case("code-arm", grown_code(183), Effort::Max),
+        case("frames", (unwound_code(0), unwound_code(512)), Effort::Default),
         case("containers", filled_zips(), Effort::Default),
         case("containers-max", filled_zips(), Effort::Max),
         case("opened", (Vec::new(), filled_zips().1), Effort::Max),
@@ -72,7 +73,7 @@ fn code(machine: u8, inserted: usize) -> Vec<u8> {
     let place = |index: usize| index * FUNCTION + if index >= FUNCTIONS / 2 { inserted } else { 0 };
     let mut code = vec![0x90; FUNCTIONS * FUNCTION + inserted];
     for index in 0..FUNCTIONS {
-        let body = random.bytes(FUNCTION - 8);
+        let body = random.bytes(FUNCTION - 16);
         let from = place(index) + body.len();
         code[place(index)..from].copy_from_slice(&body);
         let away = place(random.below(FUNCTIONS)) as i64 - from as i64;
@@ -80,11 +81,49 @@ fn code(machine: u8, inserted: usize) -> Vec<u8> {
             code[from] = 0xe8;
             code[from + 1..from + 5].copy_from_slice(&(away as i32 - 5).to_le_bytes());
         } else {
-            let word = 0x9400_0000 | ((away >> 2) as u32 & 0x03ff_ffff);
-            code[from..from + 4].copy_from_slice(&word.to_le_bytes());
+            let call = 0x9400_0000 | ((away >> 2) as u32 & 0x03ff_ffff);
+            let [page, low] = arm_address(from, place(random.below(FUNCTIONS)));
+            for (index, word) in [call, page, low].into_iter().enumerate() {
+                code[from + 4 * index..][..4].copy_from_slice(&word.to_le_bytes());
+            }
         }
     }
     [elf_header(machine, code.len()), code].concat()
+}
+
+/// Two instructions that put the address of `to` into a register: its page, and the rest of it.
+fn arm_address(from: usize, to: usize) -> [u32; 2] {
+    let pages = (to >> 12).wrapping_sub((from + 4) >> 12) as u32;
+    let page = 0x9000_0003 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5;
+    [page, 0x9100_0063 | (to as u32 & 0xfff) << 10]
+}
+
+/// The same code with unwind frames and the sorted table of them in front, in a segment of their own.
+fn unwound_code(inserted: usize) -> Vec<u8> {
+    const TABLE_ADDRESS: usize = 0x50_0000;
+    let mut image = code(62, inserted);
+    let table_at = image.len();
+    let place = |index: usize| index * FUNCTION + if index >= FUNCTIONS / 2 { inserted } else { 0 };
+    let records_at = TABLE_ADDRESS + 12 + 8 * FUNCTIONS;
+    let (mut rows, mut records) = (Vec::new(), [vec![20, 0, 0, 0], vec![0; 20]].concat());
+    for index in 0..FUNCTIONS {
+        let (at, begin) = (records.len(), 0x40_0000 + place(index));
+        let address = records_at + at;
+        let fields = [20, at + 4, begin.wrapping_sub(address + 8), FUNCTION, 0, 0];
+        records.extend(fields.iter().flat_map(|field| (*field as u32).to_le_bytes()));
+        let row = [begin, address].map(|it| (it.wrapping_sub(TABLE_ADDRESS) as u32).to_le_bytes());
+        rows.extend(row.concat());
+    }
+    let head = [0x3b03_1b01, (8 + rows.len()) as u32, FUNCTIONS as u32].map(u32::to_le_bytes).concat();
+    let segment = [head, rows, records, vec![0; 4]].concat();
+    image[56] = 3;
+    for (header, kind) in [(120, [1, 4]), (176, [0x6474_e550, 4])] {
+        let place = [table_at, TABLE_ADDRESS, TABLE_ADDRESS, segment.len(), segment.len(), 8];
+        let place = place.iter().flat_map(|number| (*number as u64).to_le_bytes());
+        let bytes: Vec<u8> = kind.iter().flat_map(|number: &u32| number.to_le_bytes()).chain(place).collect();
+        image[header..header + bytes.len()].copy_from_slice(&bytes);
+    }
+    [image, segment].concat()
 }
 
 /// One segment that is loaded and executed.
