@@ -132,6 +132,7 @@ impl Error {
             Self::Depot { source, .. } => depot_kind(source),
             Self::Config(error) => config_kind(error),
             Self::Git(git::Error::NoRepository { .. }) => Kind::NoRepository,
+            Self::Git(git::Error::Incomplete) => Kind::Usage,
             Self::Git(_) => Kind::Git,
             Self::LocalCorrupt { .. } => Kind::LocalCorrupt,
             Self::LocalMissing { .. } => Kind::LocalMissing,

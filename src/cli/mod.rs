@@ -13,6 +13,7 @@ mod get;
 mod init;
 mod install;
 mod ls;
+mod objects;
 mod put;
 mod space;
 mod trust;
@@ -89,6 +90,18 @@ pub enum Command {
         #[arg(long, value_name = "EFFORT", value_parser = effort)]
         effort: Option<Effort>,
     },
+}
+
+impl Command {
+    /// Returns whether the user wants to see each step.
+    pub const fn is_verbose(&self) -> bool {
+        match self {
+            Self::Put(arguments) => arguments.verbose,
+            Self::Get(arguments) => arguments.verbose,
+            Self::Verify(arguments) => arguments.verbose,
+            _ => false,
+        }
+    }
 }
 
 fn effort(text: &str) -> std::result::Result<Effort, &'static str> {

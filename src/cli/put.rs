@@ -1,9 +1,14 @@
 //! `put`: stores files by hand, in the store of the repository or in a DeltaSpace of the RFC.
 
-use clap::Args;
+use std::path::Path;
 
-use super::{Context, space};
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, objects, space};
 use crate::error::{Error, Result};
+use crate::git::{Operation, Version};
+use crate::transfer::{self, Meter, Stored};
 
 /// What `put` is told.
 #[derive(Debug, Args)]
@@ -30,5 +35,48 @@ pub(super) fn put(arguments: &Put, context: &mut Context<'_>) -> Result<()> {
     if space::is_meant(&arguments.what) {
         return space::put(arguments, context);
     }
-    Err(Error::Internal("unfinished".into()))
+    let (hand, files) =
+        objects::open(&arguments.what, arguments.store.as_deref(), Operation::Upload, context)?;
+    if files.is_empty() {
+        return Err(Error::Usage("name the files to store".into()));
+    }
+    for file in &files {
+        let put = hand.transfer.put(Path::new(file), &Meter::silent())?;
+        let line = if arguments.json { as_json(file, &put) } else { as_text(file, &put) };
+        context.say(&line)?;
+    }
+    objects::log_calls(&hand.calls);
+    Ok(())
+}
+
+fn as_text(file: &str, put: &transfer::Put) -> String {
+    let Version { oid, size } = put.version;
+    let whole = objects::size(size);
+    let how = match put.stored {
+        Stored::Already => format!("{whole}, stored already"),
+        Stored::Whole { size } => format!("{whole}, stored whole in {}", objects::size(size)),
+        Stored::Delta { size, depth, base } => {
+            let size = objects::size(size);
+            format!("{whole}, stored in {size} as a delta on {} ({depth} copies in its chain)", base.oid)
+        }
+    };
+    format!("{oid} {file}: {how}")
+}
+
+fn as_json(file: &str, put: &transfer::Put) -> String {
+    let (stored, stored_size, depth, base) = match put.stored {
+        Stored::Already => ("already", None, None, None),
+        Stored::Whole { size } => ("whole", Some(size), Some(1), None),
+        Stored::Delta { size, depth, base } => ("delta", Some(size), Some(depth), Some(base.oid.to_string())),
+    };
+    json!({
+        "path": file,
+        "oid": put.version.oid.to_string(),
+        "size": put.version.size,
+        "stored": stored,
+        "stored_size": stored_size,
+        "depth": depth,
+        "base": base,
+    })
+    .to_string()
 }

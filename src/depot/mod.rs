@@ -412,7 +412,10 @@ impl Depot {
     }
 
     /// Reads the header of a copy that has one.
-    fn header(&self, name: &CopyName) -> Result<Header> {
+    ///
+    /// # Errors
+    /// `Damaged` when it is not that of this copy; what the store says.
+    pub fn header(&self, name: &CopyName) -> Result<Header> {
         let key = Key::copy(name);
         let bytes = get_bytes(&*self.store, &key, HEADER_MAX_BYTES as u64)?;
         let header = Header::read(&mut &bytes[..]).map_err(|error| damaged(&key, &error))?;
