@@ -100,7 +100,9 @@ fn deliver(
     disk::deliver(file, place).map_err(|source| Error::disk(format!("write {}", place.display()), source))?;
     let Version { oid, size } = version;
     if arguments.json {
-        return context.say(&json!({ "oid": oid.to_string(), "size": size, "path": place.to_string_lossy() }).to_string());
+        return context.say(
+            &json!({ "oid": oid.to_string(), "size": size, "path": place.to_string_lossy() }).to_string(),
+        );
     }
     context.say(&format!("{oid} {} -> {}", objects::size(size), place.display()))
 }

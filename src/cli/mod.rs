@@ -9,6 +9,7 @@ use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::error::{Error, Result};
 
+mod bar;
 mod get;
 mod init;
 mod install;

@@ -10,11 +10,11 @@ use super::upload::{Given, Owner};
 use super::{Error, Meter, Parts, Result, Session, Stored, Transfer};
 use crate::cancel::Cancel;
 use crate::config::Settings;
+use crate::disk;
 use crate::git::{self, Config, Git, Named, Place, Version, pointers};
 use crate::model::limits::POINTER_MAX_BYTES;
 use crate::model::{Hasher, KeyPrefix, Oid};
 use crate::store::{CallLog, Calls, WriteStore};
-use crate::{depot, disk};
 
 /// A transfer that counts what it asks of the store.
 pub struct ByHand {
@@ -195,30 +195,25 @@ impl Transfer {
     }
 
     /// Returns the sizes that an object may have: that of git-lfs' own file, and what its copies say.
-    pub fn sizes(&self, oid: Oid) -> Result<Vec<u64>> {
-        let own = git::place::object_path(&self.lfs_folder, &oid);
-        let mut sizes: Vec<u64> = std::fs::metadata(own).ok().map(|data| data.len()).into_iter().collect();
+    fn sizes(&self, oid: Oid) -> Result<Vec<u64>> {
+        let own = self.own(oid).map(|version| version.size);
+        let stored = self.stored_sizes(oid)?;
+        Ok(own.into_iter().chain(stored.into_iter().filter(|&size| Some(size) != own)).collect())
+    }
+
+    /// Returns the sizes that the copies of an object say it has.
+    pub(super) fn stored_sizes(&self, oid: Oid) -> Result<Vec<u64>> {
         let folder = self.depot.look(&oid).map_err(|error| self.depot_error(error))?;
-        let mut damaged = None;
+        let mut sizes = Vec::new();
         for copy in folder.copies() {
-            let size = match copy.name.codec() {
-                None => copy.size,
-                Some(_) => match self.depot.header(&copy.name) {
-                    Ok(header) => header.object_size,
-                    Err(error @ depot::Error::Damaged { .. }) => {
-                        damaged = Some(error.to_string());
-                        continue;
-                    }
-                    Err(depot::Error::Store(crate::store::Error::NotFound { .. })) => continue,
-                    Err(error) => return Err(self.depot_error(error)),
-                },
-            };
-            if !sizes.contains(&size) {
-                sizes.push(size);
+            match self.size_in(copy)? {
+                Some(size) if !sizes.contains(&size) => sizes.push(size),
+                _ => {}
             }
         }
-        match damaged {
-            Some(reasons) if sizes.is_empty() => Err(Error::Damaged { store: self.depot.name(), reasons }),
+        // No copy says it: the first tells what is wrong with it.
+        match folder.copies().first() {
+            Some(copy) if sizes.is_empty() => Ok(vec![copy.size]),
             _ => Ok(sizes),
         }
     }

@@ -24,11 +24,13 @@ mod budget;
 mod by_hand;
 mod download;
 mod history;
+mod inspect;
 mod progress;
 mod upload;
 
 use budget::{Budget, Permit};
 pub use by_hand::{ByHand, Put, Wanted};
+pub use inspect::{Keep, Rebuilt};
 pub use progress::Meter;
 pub use upload::Stored;
 
