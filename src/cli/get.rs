@@ -15,6 +15,9 @@ use crate::transfer::{Meter, Wanted};
 
 /// What `get` is told.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lfs-delta get hero.psd HEAD~3:villain.psd -o old/\n  lfs-delta get 4d7a…2393 > hero.psd\n  lfs-delta get s3://bucket/releases/app/app.zip -o app.zip"
+)]
 pub struct Get {
     /// s3://bucket/space/file.zip[.delta] or file:///…; or an oid, a path, or REV:PATH of this repository
     #[arg(value_name = "WHAT", required = true)]

@@ -11,6 +11,9 @@ use crate::model::{Key, KeyPrefix, Oid, StoredCopy};
 
 /// What `ls` is told.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lfs-delta ls\n  lfs-delta ls --json --store s3://bucket/game\n  lfs-delta ls s3://bucket/releases/app/"
+)]
 pub struct Ls {
     /// s3://bucket/space/ or file:///…; or oids, or a store; without any, the store of this repository
     #[arg(value_name = "WHAT")]

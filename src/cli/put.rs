@@ -12,6 +12,9 @@ use crate::transfer::{self, Meter, Stored};
 
 /// What `put` is told.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lfs-delta put build/app.zip\n  lfs-delta put -v hero.psd\n  lfs-delta put app.zip --store s3://bucket/game\n  lfs-delta put app.zip s3://bucket/releases/app/"
+)]
 pub struct Put {
     /// The files to store, and last where to: s3://bucket/path/to/space/ or file:///path/to/space/;
     /// without one, the store of this repository

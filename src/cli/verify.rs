@@ -11,6 +11,9 @@ use crate::verify::{self, Finding, Report, Request, State, Subset};
 
 /// What `verify` is told.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lfs-delta verify --refs\n  lfs-delta verify --read-data --subset 1/30\n  lfs-delta verify --read-data --repair\n  lfs-delta verify s3://bucket/releases/app/\n\nExit codes: 0 nothing is wrong, 3 everything can be restored but some copies are wrong,\n5 objects are damaged or missing, 9 a later version is needed to tell; others: it could not look"
+)]
 pub struct Verify {
     /// Oids, a store, or s3://bucket/space/[file.zip.delta] or file:///…; without any, the store of this repository
     #[arg(value_name = "WHAT")]
@@ -43,6 +46,10 @@ const USES_SHOWN: usize = 3;
 
 pub(super) fn verify(arguments: &Verify, context: &mut Context<'_>) -> Result<()> {
     if space::is_meant(&arguments.what) {
+        if arguments.refs || arguments.read_data || arguments.repair {
+            let text = "--refs, --read-data and --repair are about an LFS store: name it by --store, or with lfs-delta::";
+            return Err(Error::Usage(text.into()));
+        }
         return space::verify(arguments, context);
     }
     let operation = if arguments.repair { Operation::Upload } else { Operation::Download };

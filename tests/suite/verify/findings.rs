@@ -89,7 +89,9 @@ fn a_store_that_says_nothing_of_itself_or_nonsense_is_not_verified() {
         world.put("lfs-delta.needs.read.later", "");
         assert_eq!(verify_text(&world, "a", &[]).says("E2003").says("later").code(), 9);
         world.remove("lfs-delta.needs.read.later");
-        verify(&world, &["--read-data"]).assert_clean();
+        let said = verify(&world, &["--read-data"]);
+        said.assert_clean();
+        assert_eq!(said.ran.stderr(), "", "a bar is for terminals");
     }
 }
 

@@ -167,3 +167,30 @@ fn a_repair_without_the_right_to_write_says_so_and_changes_nothing() {
     let ran = verify_text(&world, "a", &["--read-data", "--repair"]).says("E3001").says("tombstone");
     assert_eq!((ran.code(), world.keys("objects/")), (7, before));
 }
+
+/// What a machine has listed within the last minute is forgotten by its repair: the next push looks anew.
+#[test]
+fn a_push_right_after_a_repair_relies_on_nothing_that_was_condemned() {
+    let world = World::on_directory();
+    let objects = push_versions(&world, "file.bin", versions(1, 20_000, 6));
+    let push = || {
+        let mut agent = world.start("a", "upload");
+        for object in &objects {
+            agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+        }
+        agent.terminate();
+    };
+    // Lists, and shares what it saw.
+    push();
+    damaged(&world, &objects, 0, "flip");
+    // Another repository of the same machine, which has none of the objects.
+    world.add_machine("b");
+    let mut command = world.sandbox.command(world.sandbox.agent_path(), "b");
+    command.args(["verify", "--store", &world.url, "--read-data", "--repair"]);
+    command.env("LFS_DELTA_CACHE_DIR", world.sandbox.path("cache-a"));
+    // The cache of the machine has them: it is of no help here.
+    std::fs::remove_dir_all(world.sandbox.path("cache-a/objects")).expect("cached objects");
+    assert_eq!(crate::support::run::run(command).says("6 objects").code(), 5);
+    push();
+    verify_on(&world, "b", &["--read-data"]).assert_clean();
+}
