@@ -51,12 +51,7 @@ fn wrong_copies(check: &Check<'_>, suspects: &BTreeSet<Oid>) -> Result<BTreeSet<
         let Some(folder) = check.graph.folder(&oid).filter(|_| seen.insert(oid)) else { continue };
         for copy in folder.uncondemned() {
             match judgement.flaw(copy) {
-                Some(flaw) if flaw.is_own() => {
-                    // A tombstone is for ever: nothing is condemned because of one look.
-                    if flaw == Flaw::Endless || check.transfer.is_wrong(copy)? {
-                        wrong.insert(copy.name.id);
-                    }
-                }
+                Some(flaw) if flaw.is_own() => wrong.extend(confirmed(check, copy, &flaw)?),
                 Some(Flaw::Gap { base }) => wrong.extend(missing(check, &copy.name, base)?),
                 // What is wrong is further down, perhaps in an object that was not asked for.
                 Some(Flaw::Below { base }) => next.push(base.oid),
@@ -65,6 +60,13 @@ fn wrong_copies(check: &Check<'_>, suspects: &BTreeSet<Oid>) -> Result<BTreeSet<
         }
     }
     Ok(wrong)
+}
+
+/// Returns a copy that is wrong for sure. A tombstone is for ever: nothing is condemned because of one look, or because
+/// of what a pointer says.
+fn confirmed(check: &Check<'_>, copy: &StoredCopy, flaw: &Flaw) -> Result<Option<CopyId>> {
+    let is_wrong = *flaw == Flaw::Endless || check.transfer.is_wrong(copy)?;
+    Ok(is_wrong.then_some(copy.name.id))
 }
 
 /// Returns what a delta without its base makes condemned: itself, and the base unless that is there after all.
