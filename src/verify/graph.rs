@@ -3,8 +3,8 @@
 //! What surprises: a copy that is built on a condemned one is no damage beside a sound copy of its object. It is what
 //! an upload leaves behind whose base was condemned meanwhile, and nobody relies on it.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use crate::codec::Header;
@@ -235,58 +235,74 @@ impl Graph {
     }
 }
 
+/// What is known of one copy.
+#[derive(Debug, Clone)]
+struct Known {
+    flaw: Option<Flaw>,
+    /// Copies in its chain, as far as they were followed.
+    depth: usize,
+}
+
 /// What a graph and the bytes that were read say together.
 pub(super) struct Judgement<'a> {
     graph: &'a Graph,
     read: &'a HashMap<CopyId, Flaw>,
-    known: RefCell<HashMap<CopyId, Option<Flaw>>>,
-    restorable: RefCell<HashMap<Oid, bool>>,
+    known: RefCell<HashMap<CopyId, Known>>,
+    restorable: OnceCell<HashSet<Oid>>,
 }
 
 impl<'a> Judgement<'a> {
     pub(super) fn of(graph: &'a Graph, read: &'a HashMap<CopyId, Flaw>) -> Self {
-        Self { graph, read, known: RefCell::default(), restorable: RefCell::default() }
+        Self { graph, read, known: RefCell::default(), restorable: OnceCell::new() }
     }
 
     /// Returns what is wrong with a copy that is there.
     pub(super) fn flaw(&self, copy: &StoredCopy) -> Option<Flaw> {
-        self.flaw_at(copy, 1)
+        self.known(copy, CHAIN_DEPTH_MAX).flaw
     }
 
-    fn flaw_at(&self, copy: &StoredCopy, depth: usize) -> Option<Flaw> {
-        if depth > CHAIN_DEPTH_MAX {
-            return Some(Flaw::Endless);
-        }
+    /// Judges a copy, going down at most `limit` links.
+    fn known(&self, copy: &StoredCopy, limit: usize) -> Known {
         if let Some(known) = self.known.borrow().get(&copy.name.id) {
             return known.clone();
         }
-        let flaw = self.own_flaw(copy).or_else(|| self.flaw_below(copy, depth));
-        // A chain without an end is without one wherever it is entered; what it is from above need not be known.
-        if flaw != Some(Flaw::Endless) {
-            self.known.borrow_mut().insert(copy.name.id, flaw.clone());
+        let below = copy.name.base().map(|base| self.below(base, limit));
+        let depth = below.as_ref().map_or(1, |below| below.depth + 1);
+        let flaw = match self.own_flaw(copy) {
+            Some(own) => Some(own),
+            None if depth > CHAIN_DEPTH_MAX => Some(Flaw::Endless),
+            None => below.and_then(|below| below.flaw),
+        };
+        let known = Known { flaw, depth };
+        // A walk that was given up says nothing of the copies on its way, but of the one that it began with.
+        if depth <= CHAIN_DEPTH_MAX || limit == CHAIN_DEPTH_MAX {
+            self.known.borrow_mut().insert(copy.name.id, known.clone());
         }
-        flaw
+        known
+    }
+
+    /// Says what a base makes of a copy that is built on it, and how long the base's chain is.
+    fn below(&self, base: CopyId, limit: usize) -> Known {
+        let is_condemned = self.graph.is_condemned(&base);
+        let Some(found) = self.graph.find(&base) else {
+            let flaw = if is_condemned { Flaw::Collected { base } } else { Flaw::Gap { base } };
+            return Known { flaw: Some(flaw), depth: 0 };
+        };
+        if limit == 0 {
+            return Known { flaw: None, depth: CHAIN_DEPTH_MAX };
+        }
+        let Known { flaw, depth } = self.known(&found, limit - 1);
+        let flaw = match flaw {
+            Some(same @ (Flaw::Unknown { .. } | Flaw::OnCondemned { .. } | Flaw::Below { .. })) => Some(same),
+            Some(_) => Some(Flaw::Below { base }),
+            None => is_condemned.then_some(Flaw::OnCondemned { base }),
+        };
+        Known { flaw, depth }
     }
 
     fn own_flaw(&self, copy: &StoredCopy) -> Option<Flaw> {
         let read = self.read.get(&copy.name.id).cloned();
         read.or_else(|| self.graph.implausible(copy).map(|reason| Flaw::Implausible { reason }))
-    }
-
-    fn flaw_below(&self, copy: &StoredCopy, depth: usize) -> Option<Flaw> {
-        let base = copy.name.base()?;
-        let is_condemned = self.graph.is_condemned(&base);
-        let Some(found) = self.graph.find(&base) else {
-            return Some(if is_condemned { Flaw::Collected { base } } else { Flaw::Gap { base } });
-        };
-        match self.flaw_at(&found, depth + 1) {
-            Some(Flaw::Endless) => Some(Flaw::Endless),
-            Some(Flaw::Unknown { codec }) => Some(Flaw::Unknown { codec }),
-            Some(Flaw::OnCondemned { base }) => Some(Flaw::OnCondemned { base }),
-            Some(Flaw::Below { base }) => Some(Flaw::Below { base }),
-            Some(_) => Some(Flaw::Below { base }),
-            None => is_condemned.then_some(Flaw::OnCondemned { base }),
-        }
     }
 
     /// Returns whether an object has a copy that may be relied upon.
@@ -315,18 +331,26 @@ impl<'a> Judgement<'a> {
 
     /// Returns whether a reader would get an object, from copies of any kind: of a base any copy serves.
     fn is_restorable(&self, oid: &Oid) -> bool {
-        if let Some(&known) = self.restorable.borrow().get(oid) {
-            return known;
+        self.restorable.get_or_init(|| self.find_restorable()).contains(oid)
+    }
+
+    /// Finds all objects that a reader would get: from whole copies upwards, so that circles are never entered.
+    fn find_restorable(&self) -> HashSet<Oid> {
+        let mut above: HashMap<Oid, Vec<Oid>> = HashMap::new();
+        let mut level = Vec::new();
+        let copies = self.graph.folders().flat_map(|(_, folder)| folder.copies());
+        for copy in copies.filter(|copy| self.own_flaw(copy).is_none()) {
+            match copy.name.base() {
+                None => level.push(copy.name.id.oid),
+                Some(base) => above.entry(base.oid).or_default().push(copy.name.id.oid),
+            }
         }
-        // What is built on itself is not.
-        self.restorable.borrow_mut().insert(*oid, false);
-        let copies = self.graph.folder(oid).map(Folder::copies).unwrap_or_default();
-        let is_restorable = copies.iter().any(|copy| {
-            let base = copy.name.base();
-            self.own_flaw(copy).is_none() && base.is_none_or(|base| self.is_restorable(&base.oid))
-        });
-        self.restorable.borrow_mut().insert(*oid, is_restorable);
-        is_restorable
+        let mut found = HashSet::new();
+        for _ in 0..CHAIN_DEPTH_MAX {
+            level.retain(|oid| found.insert(*oid));
+            level = level.iter().filter_map(|oid| above.get(oid)).flatten().copied().collect();
+        }
+        found
     }
 
     /// Returns what is wrong with the copies of an object.

@@ -310,6 +310,20 @@ fn circles_and_endless_chains_are_damage_and_end() {
     }
 }
 
+/// Whatever order the copies are looked at in: those with more than sixteen copies in their chain, and no others.
+#[test]
+fn a_chain_is_followed_to_the_bound_and_not_beyond() {
+    let world = World::on_directory();
+    let whole = Object::new([0_u8]);
+    let end = CopyName { shape: Shape::Full { codec: None }, ..name(0, None) };
+    world.put(Key::copy(&end).as_str(), &whole.bytes);
+    for seed in 1..40 {
+        world.put(Key::copy(&name(seed, Some(seed - 1))).as_str(), vec![0; 2000]);
+    }
+    let beyond: Vec<Object> = (16..40).map(|seed: u8| Object::new([seed])).collect();
+    verify(&world, &[]).assert_all("damaged", &beyond.iter().collect::<Vec<_>>());
+}
+
 /// Nobody may make others condemn what is right by a pointer that is wrong.
 #[test]
 fn a_pointer_with_a_wrong_size_condemns_nothing() {
