@@ -100,6 +100,24 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Moves a finished file to its place in one step, whatever file is there now.
+///
+/// # Errors
+/// What the file system says. The place is as it was then.
+pub fn deliver(file: &Path, target: &Path) -> io::Result<()> {
+    match fs::rename(file, target) {
+        // Another file system: there the bytes have to go first.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        outcome => return outcome,
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let staged = tempfile::Builder::new()
+        .prefix(STAGED_PREFIX)
+        .make_in(folder.unwrap_or(Path::new(".")), |staged| fs::copy(file, staged).map(drop))?;
+    staged.persist(target).map_err(|failed| failed.error)?;
+    fs::remove_file(file)
+}
+
 /// What the names of staged files begin with.
 pub const STAGED_PREFIX: &str = ".lfs-delta-";
 

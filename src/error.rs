@@ -75,6 +75,22 @@ pub enum Error {
         /// Each copy that was tried, and what is wrong with it.
         reasons: String,
     },
+    /// A check found objects that cannot be restored.
+    #[error("{store}: {objects} objects are missing or damaged: no copy restores them")]
+    Unsound {
+        /// Which store.
+        store: String,
+        /// How many objects.
+        objects: usize,
+    },
+    /// A check found objects that can be restored, but have copies that are wrong, or none to rely on.
+    #[error("{store}: {objects} objects are weakened: they can be restored, but not all of their copies")]
+    Weakened {
+        /// Which store.
+        store: String,
+        /// How many objects.
+        objects: usize,
+    },
     /// A copy cannot be decoded by this version.
     #[error("{key} needs codec {codec}, which this version does not know")]
     CodecUnknown {
@@ -132,11 +148,14 @@ impl Error {
             Self::Depot { source, .. } => depot_kind(source),
             Self::Config(error) => config_kind(error),
             Self::Git(git::Error::NoRepository { .. }) => Kind::NoRepository,
+            Self::Git(git::Error::Incomplete) => Kind::Usage,
             Self::Git(_) => Kind::Git,
             Self::LocalCorrupt { .. } => Kind::LocalCorrupt,
             Self::LocalMissing { .. } => Kind::LocalMissing,
             Self::NotStored { .. } => Kind::NotStored,
             Self::Damaged { .. } => Kind::Damaged,
+            Self::Unsound { .. } => Kind::Unsound,
+            Self::Weakened { .. } => Kind::Weakened,
             Self::CodecUnknown { .. } => Kind::TooNew,
             Self::Disk { source, .. } if is_full(source) => Kind::DiskFull,
             Self::Disk { .. } => Kind::Disk,
@@ -165,7 +184,7 @@ impl Error {
 }
 
 /// Makes a text safe for a terminal: parts of it may come from strangers.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || is_bidirectional(c) { '\u{fffd}' } else { c }).collect()
 }
 
@@ -249,6 +268,8 @@ pub enum Kind {
     LocalMissing,
     NotStored,
     Damaged,
+    Unsound,
+    Weakened,
     DiskFull,
     Disk,
     Expired,
@@ -379,6 +400,13 @@ pub const KINDS: &[KindEntry] = &[
         5,
         "from a clone that has the object run `git lfs push --object-id REMOTE OID`; the damaged copies stay unused",
     ),
+    row(
+        Kind::Unsound,
+        5005,
+        5,
+        "from a clone that has the objects run `lfs-delta verify --read-data --repair`, or `git lfs push --all REMOTE`",
+    ),
+    row(Kind::Weakened, 5006, 3, "run `lfs-delta verify --read-data --repair`; nothing is lost yet"),
     row(Kind::DiskFull, 6001, 1, "free space on the local disk, then repeat; nothing was lost"),
     row(Kind::Disk, 6002, 1, "check rights and space of the local disk, then repeat; nothing was lost"),
     row(Kind::Cancelled, 7001, 130, "repeat the command to go on; what is complete is not sent again"),

@@ -32,21 +32,19 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
         std::env::current_dir().map_err(|source| Error::disk("find the working directory", source))?;
     let cancel = cancel.clone();
     if let Command::Agent { store, effort } = command {
-        start_logging("agent");
+        start_logging("agent", None);
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
         let output = take_stdout()?;
         agent::serve(Serving { folder, store, effort, cancel }, io::stdin(), output);
         return Ok(());
     }
-    start_logging("lfs-delta");
+    start_logging("lfs-delta", command.is_verbose().then_some(io::stderr as logging::Terminal));
     end_when_cancelled(cancel.clone());
     cli::run(command, &mut Context { folder, output: &mut io::stdout(), cancel })
 }
 
-fn start_logging(command: &str) {
-    if let Some(folder) = config::log_folder() {
-        logging::start(command, &folder, &config::log_filter());
-    }
+fn start_logging(command: &str, terminal: Option<logging::Terminal>) {
+    logging::start(command, config::log_folder().as_deref(), &config::log_filter(), terminal);
 }
 
 /// Raises the flag on the signals that ask a process to end.

@@ -9,9 +9,16 @@ use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::error::{Error, Result};
 
+mod bar;
+mod get;
 mod init;
 mod install;
+mod ls;
+mod objects;
+mod put;
+mod space;
 mod trust;
+mod verify;
 
 /// Git LFS storage in your own bucket, as references and deltas.
 #[derive(Debug, Parser)]
@@ -66,6 +73,14 @@ pub enum Command {
         #[arg(value_name = "HOST")]
         host: String,
     },
+    /// Store files by hand
+    Put(put::Put),
+    /// Fetch files by hand
+    Get(get::Get),
+    /// Prove that what is stored can be restored
+    Verify(verify::Verify),
+    /// List what is stored
+    Ls(ls::Ls),
     /// Serve git-lfs as its custom transfer agent
     #[command(hide = true)]
     Agent {
@@ -76,6 +91,18 @@ pub enum Command {
         #[arg(long, value_name = "EFFORT", value_parser = effort)]
         effort: Option<Effort>,
     },
+}
+
+impl Command {
+    /// Returns whether the user wants to see each step.
+    pub const fn is_verbose(&self) -> bool {
+        match self {
+            Self::Put(arguments) => arguments.verbose,
+            Self::Get(arguments) => arguments.verbose,
+            Self::Verify(arguments) => arguments.verbose,
+            _ => false,
+        }
+    }
 }
 
 fn effort(text: &str) -> std::result::Result<Effort, &'static str> {
@@ -113,6 +140,10 @@ pub fn run(command: Command, context: &mut Context<'_>) -> Result<()> {
         Command::Uninstall { scope } => install::uninstall(scope, context),
         Command::Init { store, profile } => init::init(&store, profile, context),
         Command::Trust { host } => trust::trust(&host, context),
+        Command::Put(arguments) => put::put(&arguments, context),
+        Command::Get(arguments) => get::get(&arguments, context),
+        Command::Verify(arguments) => verify::verify(&arguments, context),
+        Command::Ls(arguments) => ls::ls(&arguments, context),
         Command::Agent { .. } => Err(Error::Internal("the agent is no command for people".into())),
     }
 }

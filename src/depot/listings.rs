@@ -9,7 +9,7 @@
 //! costs an upload. What this process stored itself is added, and what the machine knows to be stored is
 //! looked up afresh before it is called absent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -58,6 +58,12 @@ impl Folder {
     /// Returns whether a copy's tombstone was seen.
     pub fn is_condemned(&self, id: &CopyId) -> bool {
         self.tombstones.contains(&id.nonce)
+    }
+
+    /// Drops the copies that a later listing does not show, and takes over what it says is condemned.
+    pub fn keep_those_in(&mut self, later: &Self) {
+        self.copies.retain(|copy| later.find(&copy.name.id).is_some());
+        self.tombstones.clone_from(&later.tombstones);
     }
 
     fn add(&mut self, entry: Entry, size: u64) {
@@ -183,6 +189,18 @@ impl Listings {
         match listing.and_then(|listing| listing.folders.get(oid).cloned()) {
             Some(folder) => Ok(folder),
             None => self.look_now(store, oid),
+        }
+    }
+
+    /// Forgets what was seen, here and where the processes of this machine share it.
+    pub(super) fn forget(&self) {
+        *self.state() = State::default();
+        let shared = self.shared.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+        for path in shared.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|extension| extension != "lock") {
+                // What cannot be removed is a minute old soon.
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 
@@ -313,6 +331,21 @@ impl Listings {
             Err(error) => tracing::debug!(%error, "cannot share a listing"),
         }
     }
+}
+
+/// Lists everything, whatever was seen before.
+pub(super) fn survey(store: &dyn ReadStore) -> Result<BTreeMap<Oid, Folder>> {
+    let mut folders: BTreeMap<Oid, Folder> = BTreeMap::new();
+    let mut visit = |listed: Listed| {
+        if let Some((oid, entry)) = entries(&listed) {
+            folders.entry(oid).or_default().add(entry, listed.size);
+        }
+        Visit::Continue
+    };
+    store.list(&KeyPrefix::objects(), &mut visit)?;
+    let seen = Some(clock::now());
+    folders.values_mut().for_each(|folder| folder.seen = seen);
+    Ok(folders)
 }
 
 fn sort(listed: &[Listed], seen: SystemTime) -> HashMap<Oid, Folder> {

@@ -6,7 +6,7 @@
 //! What surprises: what the machine remembers (`memory`) only ever saves requests. That a copy is *there* is
 //! looked at each time, because buckets get wiped and restored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
@@ -280,6 +280,49 @@ impl Depot {
         Ok(folder)
     }
 
+    /// Lists all copies and tombstones, asking the store, and looks whether it still says what it is.
+    ///
+    /// # Errors
+    /// `NoStore`, `TooNew`, `Manifest`, and what the store says.
+    pub fn survey(&self) -> Result<BTreeMap<Oid, Folder>> {
+        self.open()?;
+        self.check_manifest()?;
+        let folders = listings::survey(&*self.store)?;
+        let copies = folders.values().flat_map(Folder::copies);
+        self.note_sizes(copies.map(|copy| (copy.name.id, copy.size)));
+        Ok(folders)
+    }
+
+    /// Condemns copies, for ever; whether they are there or not.
+    ///
+    /// What this machine saw before is forgotten: its next push must not rely on them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn condemn(&self, ids: impl IntoIterator<Item = CopyId>, reason: &str) -> Result<()> {
+        self.check_writable()?;
+        for id in ids {
+            match put_bytes(&*self.store, &Key::tombstone(&id), format!("{reason}\n").as_bytes()) {
+                Ok(()) | Err(store::Error::AlreadyExists { .. }) => self.memory.forget(&id.oid),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.listings.forget();
+        Ok(())
+    }
+
+    /// Returns whether a file is there, by asking for it and not for a listing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn is_there(&self, name: &CopyName) -> Result<bool> {
+        match self.store.get(&Key::copy(name), Some(1)) {
+            Ok(_) => Ok(true),
+            Err(store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Returns whether a copy of an object was seen, by its folder's own listing. No request where there is one
     /// already; so a listing of everything that is a minute old does not make a whole upload happen in vain.
     ///
@@ -412,7 +455,10 @@ impl Depot {
     }
 
     /// Reads the header of a copy that has one.
-    fn header(&self, name: &CopyName) -> Result<Header> {
+    ///
+    /// # Errors
+    /// `Damaged` when it is not that of this copy; what the store says.
+    pub fn header(&self, name: &CopyName) -> Result<Header> {
         let key = Key::copy(name);
         let bytes = get_bytes(&*self.store, &key, HEADER_MAX_BYTES as u64)?;
         let header = Header::read(&mut &bytes[..]).map_err(|error| damaged(&key, &error))?;

@@ -14,10 +14,12 @@ use crate::model::limits::GIT_OUTPUT_MAX_BYTES;
 pub mod config;
 pub mod names;
 pub mod place;
+pub mod pointers;
 
 pub use config::{Config, Operation, Origin};
 pub use names::{Names, Version};
 pub use place::Place;
+pub use pointers::{Named, Pointers, Use};
 
 /// What asking git can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,9 @@ pub enum Error {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// A partial clone has not every blob, and this is about all of them.
+    #[error("this partial clone lacks files that may be pointers: run this in a full one")]
+    Incomplete,
     /// Talking to a running git failed.
     #[error("cannot talk to git")]
     Io(#[from] io::Error),

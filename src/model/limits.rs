@@ -62,6 +62,12 @@ pub const ROOMS_MEMORY_MAX_BYTES: usize = 256 << 20;
 /// Buffers up to this size stay in memory: a system allows a process some 65,000 mappings.
 pub const ROOM_MAPPED_MIN_BYTES: usize = 64 * 1024;
 
+/// Objects that look wrong to a check and are looked at again one by one; of more the whole store is listed again.
+pub const SUSPECTS_LOOKED_AT_ALONE: usize = 64;
+
+/// Copies that a check reads at once: small ones wait for the network, large ones for a permit.
+pub const READERS: usize = 8;
+
 /// How old a listing may be that an "already stored" may rely on (store protocol, rule 5).
 pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 

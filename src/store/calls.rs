@@ -17,6 +17,19 @@ pub struct Call {
     pub bytes: u64,
 }
 
+/// The calls of a store that somebody else has.
+#[derive(Debug, Clone)]
+pub struct CallLog(Arc<Mutex<Vec<Call>>>);
+
+impl CallLog {
+    /// Returns how many calls of a kind there were, and their bytes.
+    pub fn count(&self, verb: Verb) -> (usize, u64) {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = log.iter().filter(|call| call.verb == verb);
+        calls.fold((0, 0), |(count, bytes), call| (count + 1, bytes + call.bytes))
+    }
+}
+
 /// A store that remembers what it was asked.
 pub struct Calls<S> {
     inner: S,
@@ -34,12 +47,18 @@ impl<S> Calls<S> {
         std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns what the calls are remembered in, for whoever gives the store away.
+    pub fn log(&self) -> CallLog {
+        CallLog(Arc::clone(&self.log))
+    }
+
     /// Returns the wrapped store.
     pub const fn inner(&self) -> &S {
         &self.inner
     }
 
     fn note(&self, verb: Verb, key: &str, bytes: u64) -> usize {
+        tracing::debug!("{verb} {key}");
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.push(Call { verb, key: key.to_owned(), bytes });
         log.len() - 1

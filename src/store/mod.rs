@@ -25,7 +25,7 @@ pub mod error;
 pub mod memory;
 pub mod s3;
 
-pub use calls::Calls;
+pub use calls::{CallLog, Calls};
 pub use directory::DirectoryStore;
 pub use error::{Error, Result, Verb};
 pub use memory::MemoryStore;
@@ -121,6 +121,30 @@ pub trait WriteStore: ReadStore {
     /// # Errors
     /// `AlreadyExists` when the key is taken, `Digest` when the bytes are not what they should be.
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()>;
+}
+
+impl ReadStore for Box<dyn WriteStore> {
+    fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>> {
+        (**self).get(key, limit)
+    }
+
+    fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
+        (**self).get_large(key, size)
+    }
+
+    fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
+        (**self).list(prefix, visit)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}
+
+impl WriteStore for Box<dyn WriteStore> {
+    fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
+        (**self).put(key, body)
+    }
 }
 
 /// Stores bytes that are at hand.

@@ -26,7 +26,7 @@ use crate::store;
 const LINKS_IN_FLIGHT: usize = 8;
 
 /// Why one copy did not yield its object.
-enum Failure {
+pub(super) enum Failure {
     /// Another copy, or another listing, may do better.
     Copy(String),
     /// Only a later version of this program can tell.
@@ -41,7 +41,7 @@ impl From<Error> for Failure {
     }
 }
 
-type Attempt<T> = std::result::Result<T, Failure>;
+pub(super) type Attempt<T> = std::result::Result<T, Failure>;
 
 /// A copy of a chain, fetched.
 struct Step {
@@ -167,6 +167,17 @@ impl Transfer {
             }
         }
         Ok(false)
+    }
+
+    /// Returns whether a copy does not yield its object to somebody who has nothing at hand.
+    pub(super) fn yields_wrong(&self, name: &CopyName, size: u64) -> Result<bool> {
+        let mut sink = Proof::new(io::sink());
+        match self.restore(name, size, Care::Remote, &Meter::silent(), &mut sink) {
+            Ok(()) => Ok(sink.into_parts().1 != name.id.oid),
+            Err(Failure::Copy(_)) => Ok(true),
+            Err(Failure::Unknown(..)) => Ok(false),
+            Err(Failure::Fatal(error)) => Err(error),
+        }
     }
 
     /// Tries the copies of an object until one yields it, lists again when one vanished meanwhile.
@@ -300,7 +311,7 @@ impl Transfer {
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
     }
 
-    fn read(&self, name: &CopyName) -> Attempt<depot::Reading> {
+    pub(super) fn read(&self, name: &CopyName) -> Attempt<depot::Reading> {
         self.depot.read(name).map_err(|error| match error {
             depot::Error::Store(store::Error::NotFound { key }) => Failure::Copy(format!("{key} is gone")),
             depot::Error::Damaged { key, reason } => Failure::Copy(format!("{key}: {reason}")),
@@ -330,7 +341,7 @@ impl Transfer {
         }
     }
 
-    fn decode(
+    pub(super) fn decode(
         &self,
         name: &CopyName,
         base: Option<&[u8]>,
@@ -512,17 +523,17 @@ enum Proven {
 }
 
 /// Hashes what passes through.
-struct Proof<W> {
+pub(super) struct Proof<W> {
     inner: W,
     hasher: Hasher,
 }
 
 impl<W: Write> Proof<W> {
-    fn new(inner: W) -> Self {
+    pub(super) fn new(inner: W) -> Self {
         Self { inner, hasher: Hasher::default() }
     }
 
-    fn into_parts(self) -> (W, Oid) {
+    pub(super) fn into_parts(self) -> (W, Oid) {
         (self.inner, self.hasher.finish())
     }
 

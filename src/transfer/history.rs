@@ -9,10 +9,8 @@ use crate::error::{Error, Result};
 use crate::git::Version;
 
 impl Transfer {
-    /// Makes sure that the versions before an object are stored, as far as they are local, and returns them,
-    /// nearest first.
-    pub(super) fn settle_history(&self, version: Version) -> Result<Vec<Version>> {
-        let earlier = self.earlier(version);
+    /// Makes sure that the versions before an object, nearest first, are stored, as far as they are local.
+    pub(super) fn settle_history(&self, earlier: &[Version]) -> Result<()> {
         let mut missing = Vec::new();
         for (index, older) in earlier.iter().enumerate() {
             if self.seems_stored(*older)? {
@@ -32,7 +30,7 @@ impl Transfer {
                 Err(error) => return Err(error.about("upload", older.oid)),
             }
         }
-        Ok(earlier)
+        Ok(())
     }
 
     /// Returns whether an earlier version seems to be in the store. Being wrong costs compression only.

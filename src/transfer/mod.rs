@@ -21,12 +21,16 @@ use crate::git::{Config, Git, Names, Operation, Place, Version};
 use crate::model::{CodecName, Hasher, Location, Oid};
 
 mod budget;
+mod by_hand;
 mod download;
 mod history;
+mod inspect;
 mod progress;
 mod upload;
 
 use budget::{Budget, Permit};
+pub use by_hand::{ByHand, Put, Wanted};
+pub use inspect::{Keep, Rebuilt};
 pub use progress::Meter;
 pub use upload::Stored;
 
@@ -83,8 +87,9 @@ impl Transfer {
             settings.location(session.store.as_deref(), &config, session.operation, &session.remote)?;
         let store = settings.open(&location, cancel);
         let git = Git::new(folder.to_path_buf(), settings.git_patience, cancel.clone());
+        let lfs_folder = place.lfs_folder(&config);
         Self::with_store(
-            Parts { git, place, config, settings, location, session: session.clone() },
+            Parts { git, lfs_folder, config, settings, location, session: session.clone() },
             store,
             cancel,
         )
@@ -92,8 +97,7 @@ impl Transfer {
 
     /// Builds the transfer around a store.
     fn with_store(parts: Parts, store: Box<dyn crate::store::WriteStore>, cancel: &Cancel) -> Result<Self> {
-        let Parts { git, place, config, settings, location, session } = parts;
-        let lfs_folder = place.lfs_folder(&config);
+        let Parts { git, lfs_folder, config, settings, location, session } = parts;
         let temporary = lfs_folder.join("tmp");
         let workspace = Workspace::create(&temporary, settings.leftover_age)
             .map_err(|source| Error::disk(format!("use {}", temporary.display()), source))?;
@@ -259,7 +263,7 @@ impl Transfer {
 /// What a transfer is built from.
 struct Parts {
     git: Git,
-    place: Place,
+    lfs_folder: PathBuf,
     config: Config,
     settings: Settings,
     location: Location,

@@ -125,7 +125,8 @@ impl World {
             effort: None,
             repair: false,
         };
-        let parts = Parts { git, place, config, settings, location, session };
+        let lfs_folder = place.lfs_folder(&config);
+        let parts = Parts { git, lfs_folder, config, settings, location, session };
         Transfer::with_store(parts, Box::new(self.store.clone()), &cancel).expect("transfer")
     }
 
@@ -171,7 +172,7 @@ fn a_second_version_is_a_delta_and_both_come_back() {
     let world = World::with_versions(2);
     assert!(matches!(world.upload(0).expect("first"), Stored::Whole { .. }));
     let second = world.upload(1).expect("second");
-    assert!(matches!(second, Stored::Delta { size, depth: 2 } if size < 2000), "{second:?}");
+    assert!(matches!(second, Stored::Delta { size, depth: 2, .. } if size < 2000), "{second:?}");
     world.assert_readable(0);
     world.assert_readable(1);
 }

@@ -32,6 +32,8 @@ pub enum Stored {
         size: u64,
         /// Copies that a reader with an empty disk fetches.
         depth: usize,
+        /// What it was made against.
+        base: CopyId,
     },
     /// As a whole.
     Whole {
@@ -40,11 +42,30 @@ pub enum Stored {
     },
 }
 
+/// An object that somebody wants to have stored.
+pub(super) struct Given<'a> {
+    pub(super) version: Version,
+    pub(super) path: &'a Path,
+    /// The versions before it, nearest first; `None` where git is to be asked.
+    pub(super) earlier: Option<Vec<Version>>,
+    pub(super) owner: Owner,
+}
+
+/// Whose file an object is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// git-lfs: it never changes, so that the cache may share its bytes.
+    GitLfs,
+    /// The user, who may change it at any time.
+    User,
+}
+
 /// An object that is to be stored: proven to be what its oid says, and watched for changes.
 struct Target<'a> {
     version: Version,
     path: &'a Path,
     fingerprint: Fingerprint,
+    owner: Owner,
 }
 
 /// A copy that waits in a file, header first. Not proven.
@@ -66,9 +87,13 @@ impl Transfer {
     /// `LocalCorrupt`, `LocalMissing`, and what the store or the disk says. Nothing is published then that is
     /// not whole.
     pub fn upload(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
+        self.upload_given(Given { version, path, earlier: None, owner: Owner::GitLfs }, meter)
+    }
+
+    pub(super) fn upload_given(&self, given: Given<'_>, meter: &Meter) -> Result<Stored> {
         let watch = Stopwatch::start();
-        let stored =
-            self.upload_inner(version, path, meter).map_err(|error| error.about("upload", version.oid))?;
+        let version = given.version;
+        let stored = self.upload_inner(given, meter).map_err(|error| error.about("upload", version.oid))?;
         if watch.elapsed() > TRANSFER_AGE_MAX {
             // What was seen two weeks ago may have been collected since (R6).
             return Err(Error::Expired.about("upload", version.oid));
@@ -77,7 +102,8 @@ impl Transfer {
         Ok(stored)
     }
 
-    fn upload_inner(&self, version: Version, path: &Path, meter: &Meter) -> Result<Stored> {
+    fn upload_inner(&self, given: Given<'_>, meter: &Meter) -> Result<Stored> {
+        let Given { version, path, earlier, owner } = given;
         self.register()?;
         let presence = self.presence(version)?;
         if presence == Presence::Stored && !self.needs_repair(version)? {
@@ -86,12 +112,16 @@ impl Transfer {
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
         meter.stage(20, version.size);
         let fingerprint = self.prove_local(&path, version, meter)?;
-        let target = Target { version, path: &path, fingerprint };
+        let target = Target { version, path: &path, fingerprint, owner };
         if presence != Presence::Absent {
             return self.store_beside(&target, meter);
         }
-        let earlier =
-            if plan::is_worth_a_delta(version.size) { self.settle_history(version)? } else { Vec::new() };
+        if !plan::is_worth_a_delta(version.size) {
+            return self.store_locked(&target, &[], meter);
+        }
+        let earlier = earlier.unwrap_or_else(|| self.earlier(version));
+        tracing::debug!("{} earlier versions of the path are known", earlier.len());
+        self.settle_history(&earlier)?;
         self.store_locked(&target, &earlier, meter)
     }
 
@@ -138,7 +168,7 @@ impl Transfer {
     pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let path = self.own_path(version);
         let fingerprint = self.prove_local(&path, version, meter)?;
-        self.store_locked(&Target { version, path: &path, fingerprint }, earlier, meter)
+        self.store_locked(&Target { version, path: &path, fingerprint, owner: Owner::GitLfs }, earlier, meter)
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
@@ -153,7 +183,9 @@ impl Transfer {
     }
 
     fn offer(&self, target: &Target<'_>, stored: Stored) {
-        self.cache.offer(&target.version.oid, target.path);
+        if target.owner == Owner::GitLfs {
+            self.cache.offer(&target.version.oid, target.path);
+        }
         tracing::info!(oid = %target.version.oid, size = target.version.size, ?stored, "stored");
     }
 
@@ -176,10 +208,14 @@ impl Transfer {
         for version in earlier {
             let base =
                 self.depot.find_base(&version.oid, version.size).map_err(|error| self.depot_error(error))?;
-            if base.is_some() {
-                return Ok(base);
+            if let Some(base) = base {
+                let depth = base.chain.depth();
+                tracing::debug!(base = %base.id(), depth, "the nearest earlier version that can be built on");
+                return Ok(Some(base));
             }
+            tracing::debug!(oid = %version.oid, "passed over: no copy of this earlier version can be built on");
         }
+        tracing::debug!("no base");
         Ok(None)
     }
 
@@ -196,6 +232,7 @@ impl Transfer {
     fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
         let size = target.version.size;
         if !plan::may_extend(&base.chain, size) {
+            tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(None);
         }
         let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
@@ -223,7 +260,7 @@ impl Transfer {
         let chain = chain_with(&name, target.version.size, &proven, &base.chain);
         let depth = chain.depth();
         self.depot.remember(chain);
-        Ok(Some(Stored::Delta { size: proven.0.stored_size, depth }))
+        Ok(Some(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more.

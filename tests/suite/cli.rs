@@ -9,7 +9,7 @@ use crate::support::sandbox::Sandbox;
 #[test]
 fn help_names_every_command_for_people() {
     let said = Sandbox::new().lfs_delta("", &["--help"]).stdout();
-    for command in ["install", "uninstall", "init", "trust"] {
+    for command in ["install", "uninstall", "init", "trust", "put", "get", "verify", "ls"] {
         assert!(said.lines().any(|line| line.trim().starts_with(command)), "no {command} in {said}");
     }
     assert!(!said.contains("agent"), "the agent is for git-lfs: {said}");
@@ -19,7 +19,7 @@ fn help_names_every_command_for_people() {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let sandbox = Sandbox::new();
-    for command in ["install", "uninstall", "init", "trust"] {
+    for command in ["install", "uninstall", "init", "trust", "put", "get", "verify", "ls"] {
         let said = sandbox.lfs_delta("", &[command, "--help"]).stdout();
         assert!(said.contains(&format!("  lfs-delta {command}")), "{said}");
     }

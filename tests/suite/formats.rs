@@ -308,6 +308,9 @@ fn every_format_that_was_released_is_read() {
         world.add_machine("b");
         let keys = world.keys("objects/");
         assert!(keys.len() >= 4, "{keys:?}");
+        let said = crate::verify::verify_on(&world, "b", &["--read-data"]);
+        said.assert_clean();
+        assert_eq!(said.summary["read"], keys.len());
         let mut agent = world.start("b", "download");
         for line in
             fs::read_to_string(frozen().join(format!("format-{format}.sizes"))).expect("sizes").lines()

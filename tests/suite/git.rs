@@ -23,6 +23,7 @@ macro_rules! on_both_stores {
 
 pub mod clones;
 pub mod faults;
+pub mod hands;
 pub mod history;
 pub mod local;
 pub mod processes;

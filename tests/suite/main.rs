@@ -14,4 +14,5 @@ mod soak;
 mod support;
 mod support_works;
 mod tidy;
+mod verify;
 mod world;

@@ -216,6 +216,29 @@ impl World {
         }
     }
 
+    /// Removes a copy, as somebody with a console does.
+    pub fn remove(&self, key: &str) {
+        match &self.backing {
+            Backing::Directory => fs::remove_file(self.path(STORE).join(key)).expect("a copy"),
+            Backing::S3(server) => assert!(server.delete_raw(&format!("{STORE}/{key}")), "no {key}"),
+            Backing::Weed(endpoint) => {
+                let delete = endpoint.client().delete_object().bucket(&endpoint.bucket);
+                block_on(delete.key(format!("{STORE}/{key}")).send()).expect("a copy");
+            }
+        }
+    }
+
+    /// Forgets what the machines saw within the last minute: as if that were over.
+    pub fn forget_listings(&self) {
+        for machine in 1..=self.machines {
+            let home = if machine == 1 { "home".to_owned() } else { format!("home-{machine}") };
+            let stores = fs::read_dir(self.path(home).join(".cache/lfs-delta/stores"));
+            for store in stores.into_iter().flatten().flatten() {
+                let _ = fs::remove_dir_all(store.path().join("listings"));
+            }
+        }
+    }
+
     /// Lets the next upload of an object hang: on S3 for ever, on a directory until the returned value is dropped.
     ///
     /// The server does not answer; the lock of the object is taken, as by another process.

@@ -1,0 +1,90 @@
+//! What the commands on objects share: which store is meant, and how things are said.
+
+use crate::error::{Error, Result};
+use crate::git::Operation;
+use crate::model::location::SCHEME;
+use crate::store::{CallLog, Verb};
+use crate::transfer::{ByHand, Session, Transfer};
+
+use super::Context;
+
+/// Takes the store off the arguments, where one of them names it, and opens what is meant.
+pub(super) fn open(
+    what: &[String],
+    store: Option<&str>,
+    operation: Operation,
+    context: &Context<'_>,
+) -> Result<(ByHand, Vec<String>)> {
+    let (stores, rest): (Vec<_>, Vec<_>) = what.iter().cloned().partition(|word| word.starts_with(SCHEME));
+    let stores: Vec<&str> = stores.iter().map(String::as_str).chain(store).collect();
+    if stores.len() > 1 {
+        return Err(Error::Usage(format!("one store at a time, not {}", stores.join(" and "))));
+    }
+    let session = Session {
+        operation,
+        remote: "origin".into(),
+        store: stores.first().map(|&store| store.to_owned()),
+        effort: None,
+        repair: false,
+    };
+    Ok((Transfer::open_by_hand(&context.folder, &session, &context.cancel)?, rest))
+}
+
+/// Logs what was asked of the store.
+pub(super) fn log_calls(calls: &CallLog) {
+    for verb in [Verb::List, Verb::Get, Verb::Put] {
+        let (count, bytes) = calls.count(verb);
+        if count > 0 {
+            tracing::debug!("asked the store {count} times to {verb}: {bytes} bytes");
+        }
+    }
+}
+
+/// Writes a number of bytes as people read it.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let (mut value, mut unit) = (bytes as f64 / 1000.0, 0);
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Writes a count with its noun.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 {
+        ""
+    } else if noun.ends_with('y') {
+        "ies"
+    } else {
+        "s"
+    };
+    let stem = if plural == "ies" { &noun[..noun.len() - 1] } else { noun };
+    format!("{number} {stem}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_that_people_read() {
+        for (bytes, text) in
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (u64::MAX, "18.4 EB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn nouns_follow_their_number() {
+        assert_eq!(
+            [count(1, "copy"), count(2, "copy"), count(0, "object")],
+            ["1 copy", "2 copies", "0 objects"]
+        );
+    }
+}
