@@ -26,7 +26,7 @@ mod history;
 mod progress;
 mod upload;
 
-use budget::{Budget, Permit};
+pub(crate) use budget::{Budget, Permit};
 pub use progress::Meter;
 pub use upload::Stored;
 
