@@ -3,8 +3,8 @@
 //! Read from the bottom: `model` holds the words; `clock`, `cancel` and `disk` touch the machine; `store`,
 //! `codec` and `git` turn keys into bytes, bytes into bytes, and oids into names. `depot` knows what a copy
 //! is and when it may be relied upon, `cache` what is here already, `plan` what is worth storing, `config`
-//! where everything is set. `transfer` joins them to the two lines that matter, upload and download. `agent`
-//! and `cli` are the edges. Each imports only from those before it; a test holds that.
+//! where everything is set. `transfer` joins them to the two lines that matter, upload and download; `space` keeps files
+//! with names of their own as deltaglider does. `agent` and `cli` are the edges. Each imports only from those before it; a test holds that.
 
 pub mod agent;
 pub mod cache;
@@ -20,5 +20,6 @@ pub mod git;
 pub mod logging;
 pub mod model;
 pub mod plan;
+pub mod space;
 pub mod store;
 pub mod transfer;

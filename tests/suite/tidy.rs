@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lfs_delta::error::KINDS;
 
 /// From the bottom up. A module imports only from lines before its own: never up, never sideways.
-const ORDER: [&[&str]; 9] = [
+const ORDER: [&[&str]; 10] = [
     &["model"],
     &["clock", "cancel"],
     &["disk"],
@@ -17,6 +17,7 @@ const ORDER: [&[&str]; 9] = [
     &["plan", "depot", "cache", "config", "logging"],
     &["error"],
     &["transfer"],
+    &["space"],
     &["agent", "cli"],
     &["main"],
 ];
