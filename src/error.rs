@@ -102,12 +102,10 @@ pub enum Error {
         source: Box<Error>,
     },
     /// There is no such file in a DeltaSpace.
-    #[error("there is neither {plain} nor {delta}")]
+    #[error("there is no {looked}")]
     ArtefactMissing {
-        /// Where it would be as it is.
-        plain: String,
-        /// Where it would be as a delta.
-        delta: String,
+        /// What was looked for.
+        looked: String,
     },
     /// What is stored does not yield the file.
     #[error("{reason}")]

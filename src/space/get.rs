@@ -107,7 +107,9 @@ impl DeltaSpace<'_> {
     }
 
     fn missing(&self, plain: &FileName, delta: &FileName) -> Error {
-        Error::ArtefactMissing { plain: self.key(plain).to_string(), delta: self.key(delta).to_string() }
+        let (plain, delta) = (self.key(plain), self.key(delta));
+        let looked = if plain == delta { plain.to_string() } else { format!("{plain} and no {delta}") };
+        Error::ArtefactMissing { looked }
     }
 
     /// Asks in a way that tells a missing file from a missing bucket: the answer to a look has no words.

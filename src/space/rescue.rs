@@ -19,6 +19,8 @@ use crate::model::Oid;
 const PLAIN_MAX_BYTES: u64 = 64 << 30;
 /// What a gzip header with nothing optional takes.
 const GZIP_HEADER_BYTES: usize = 10;
+/// Where a gzip header tells how hard it was tried.
+const EFFORT: usize = 8;
 
 /// Restores a file from such a delta into `place`.
 ///
@@ -114,9 +116,11 @@ fn settings(format: External) -> Vec<[&'static str; 1]> {
 
 /// Puts the header of one gzip file before the stream of another: name and time are often the same.
 fn with_header_of(reference: &[u8], packed: &[u8]) -> Option<Vec<u8>> {
-    let header = gzip_header(reference)?;
-    let stream = packed.get(gzip_header(packed)?.len()..)?;
-    Some([header, stream].concat())
+    let (header, own) = (gzip_header(reference)?, gzip_header(packed)?);
+    let mut joined = [header, packed.get(own.len()..)?].concat();
+    // This byte tells of the effort, and goes with the stream.
+    joined[EFFORT] = own[EFFORT];
+    Some(joined)
 }
 
 /// Returns the header of a gzip file (RFC 1952).
@@ -196,8 +200,8 @@ mod tests {
     #[test]
     fn a_stream_gets_the_header_of_another_file() {
         let reference = [&[0x1f, 0x8b, 8, 8, 1, 2, 3, 4, 0, 3][..], b"a.tar\0old"].concat();
-        let packed = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], b"new"].concat();
+        let packed = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], b"new"].concat();
         let joined = with_header_of(&reference, &packed).expect("both are gzip");
-        assert_eq!(joined, [&reference[..16], b"new"].concat());
+        assert_eq!(joined, [&[0x1f, 0x8b, 8, 8, 1, 2, 3, 4, 2, 3][..], b"a.tar\0new"].concat());
     }
 }

@@ -400,7 +400,7 @@ fn a_second_put_downloads_nothing_and_a_second_get_only_the_delta() {
     let world = World::on_s3();
     let files = versions(16, 3);
     world.put("a", &files[0]);
-    world.server().expect_calls("4 Head, 2 Put");
+    world.server().expect_calls("5 Head, 2 Put");
     world.put("b", &files[1]);
     let calls = world.server().take_calls();
     assert_eq!(calls.summary(), "4 Head, 1 Put", "{calls}");

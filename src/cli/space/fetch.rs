@@ -105,11 +105,7 @@ fn fetch(space: &DeltaSpace<'_>, name: &FileName, goal: &Goal, context: &mut Con
     match goal {
         Goal::Output => to_output(space, name, context).map(|(located, restored)| (located, restored, None)),
         Goal::File(path) => to_path(space, name, path),
-        Goal::Folder(folder) => {
-            // What the file is called is known once it was looked at.
-            let located = space.locate(name, Locate::Either)?;
-            to_path(space, name, &folder.join(located.artefact().as_str()))
-        }
+        Goal::Folder(folder) => to_folder(space, name, folder),
     }
 }
 
@@ -140,6 +136,19 @@ fn to_path(space: &DeltaSpace<'_>, name: &FileName, path: &Path) -> Result<Fetch
     let (located, restored) = space.restore(name, Locate::Either, &mut Place::File(staged.as_file_mut()))?;
     disk::publish_over(staged, &target).map_err(failed)?;
     Ok((located, restored, Some(path.to_owned())))
+}
+
+/// Writes a file into a folder, under the name that it turns out to have.
+fn to_folder(space: &DeltaSpace<'_>, name: &FileName, folder: &Path) -> Result<Fetched> {
+    let failed = |source: io::Error| Error::disk(format!("write into {}", folder.display()), source);
+    let mut staged = disk::stage(folder).map_err(failed)?;
+    let (located, restored) = space.restore(name, Locate::Either, &mut Place::File(staged.as_file_mut()))?;
+    let path = folder.join(located.artefact().as_str());
+    if fs::symlink_metadata(&path).is_ok_and(|data| !data.is_file() && !data.is_symlink()) {
+        return Err(Error::Usage(format!("{} is there, and no file", path.display())));
+    }
+    disk::publish_over(staged, &path).map_err(failed)?;
+    Ok((located, restored, Some(path)))
 }
 
 /// Writes to what can be no file of its own: a pipe, `/dev/null`.

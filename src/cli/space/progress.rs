@@ -2,10 +2,12 @@
 //!
 //! All of it goes to the standard error, so that what is piped stays clean.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::bytes_text;
 use crate::cli::Messages;
 use crate::error::{Error, printable};
 use crate::space::Observer;
@@ -16,6 +18,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How far the work is.
 pub(super) struct Progress {
     bar: ProgressBar,
+    moved: AtomicU64,
     messages: Messages,
     verbose: bool,
 }
@@ -28,12 +31,13 @@ impl Progress {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
-        Self { bar: ProgressBar::with_draw_target(None, target), messages, verbose }
+        let bar = ProgressBar::with_draw_target(None, target);
+        Self { bar, moved: AtomicU64::new(0), messages, verbose }
     }
 
     /// Begins with one of `total` files.
     pub(super) fn begin(&self, total: usize) {
-        let style = ProgressStyle::with_template("{spinner} {pos}/{len} {wide_msg} {elapsed}");
+        let style = ProgressStyle::with_template("{spinner} {pos}/{len} {prefix} {wide_msg} {elapsed}");
         self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         self.bar.set_length(total as u64);
         self.bar.enable_steady_tick(TICK);
@@ -88,7 +92,8 @@ impl Observer for Progress {
         }
     }
 
-    fn moved(&self, _bytes: u64) {
-        self.bar.tick();
+    fn moved(&self, bytes: u64) {
+        let moved = self.moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bar.set_prefix(bytes_text(moved));
     }
 }

@@ -62,6 +62,11 @@ fn verify_all(
     let top = session.space(url, Trust::StoreOnly);
     session.progress.next("listing");
     let tree = top.tree().map_err(|error| error.about_artefact("list", top.url("")))?;
+    if tree.is_empty() {
+        // A slip of the hand must not look like a space in which all is well.
+        let error = Error::ArtefactMissing { looked: format!("file below {}", top.url("")) };
+        return Err(error.about_artefact("verify", top.url("")));
+    }
     session.progress.begin(tree.iter().map(|(_, names)| names.len()).sum());
     for (space, names) in &tree {
         for name in names {

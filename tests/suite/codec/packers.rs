@@ -87,12 +87,12 @@ fn what_real_programs_pack_comes_back() {
 }
 
 /// All versions of one corpus, in order.
-fn versions(corpus: &Path) -> Vec<PathBuf> {
+pub fn versions(corpus: &Path) -> Vec<PathBuf> {
     (1..).map(|number| corpus.join(format!("v{number}"))).take_while(|path| path.is_file()).collect()
 }
 
 /// All corpora, by name.
-fn corpora() -> Vec<PathBuf> {
+pub fn corpora() -> Vec<PathBuf> {
     let folder = std::env::var_os("LFS_DELTA_CORPORA").expect(
         "LFS_DELTA_CORPORA is not set: name the folder with the corpora, each a folder with v1, v2 and so on",
     );

@@ -17,7 +17,7 @@ use crate::support::weed::Weed;
 /// Lets deltaglider do several things and returns what it says of each.
 fn deltaglider(world: &World, requests: &[Value]) -> Vec<Value> {
     let python = Tool::DeltaGlider.path().with_file_name("python");
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/suite/space/deltaglider.py");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/suite/space/peer.py");
     let endpoint = &world.server().endpoint;
     let mut command = world.sandbox.command(python, "");
     command

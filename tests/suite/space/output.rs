@@ -89,7 +89,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_sent() {
         (vec!["put", "folder", &space], "is no file"),
         (vec!["put", "a", "folder/a", &space], "two files are called a"),
         (vec!["put", &space], "no file to put"),
-        (vec!["put", "--max-ratio", "-1", "a", &space], "--max-ratio"),
+        (vec!["put", "--max-ratio=-1", "a", &space], "--max-ratio"),
         (vec!["put", "--store", "s3://other", "a", &space], "--store"),
         (vec!["put", "a", "s3://bucket/../x/"], "prefix"),
         (vec!["get", &space], "names no file"),
@@ -125,8 +125,8 @@ fn what_is_listed_takes_one_request_and_says_what_is_what() {
         words,
         [
             ("delta", "a.zip"),
-            ("folder", "below/"),
             ("delta", "b.zip"),
+            ("folder", "below/"),
             ("whole", "c.zip"),
             ("reference", "reference.bin"),
         ]

@@ -113,3 +113,45 @@ fn stock_xdelta3_decodes_no_delta_on_a_compressed_reference_without_being_told()
         xdelta3(&sandbox, &folder, &["-d", "-f", "-s", "reference.bin", "delta", "output"]).failed();
     }
 }
+
+/// Largest version that is tried: the program under test is not optimised.
+#[cfg(feature = "soak")]
+const VERSION_MAX_BYTES: u64 = 100 << 20;
+
+#[cfg(feature = "soak")]
+#[test]
+fn every_corpus_goes_both_ways() {
+    use crate::codec::packers::{corpora, versions};
+    for corpus in corpora() {
+        let files = versions(&corpus);
+        let [first, .., last] = &files[..] else { panic!("two versions at least") };
+        if [first, last].iter().any(|path| fs::metadata(path).expect("a version").len() > VERSION_MAX_BYTES) {
+            continue;
+        }
+        let world = World::on_directory();
+        let put = |path: &Path| {
+            let ran = world.sandbox.lfs_delta("", &["put", &path.display().to_string(), &world.url("")]);
+            super::json(&ran.stdout())
+        };
+        let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+        put(first);
+        let said = put(last);
+        println!("{}: {} of {}", corpus.display(), said["delta_size"], said["file_size"]);
+        let bytes = fs::read(last).expect("a version");
+        world.move_away();
+        world.assert_get(&name(last), &bytes);
+        let (space, delta) = (world.sandbox.path("space"), format!("{}.delta", name(last)));
+        if said["operation"] == "create_delta" {
+            xdelta3(&world.sandbox, &space, &["-d", "-f", "-s", "reference.bin", &delta, "../out"])
+                .succeeded();
+            assert!(fs::read(world.sandbox.path("out")).expect("a file") == bytes, "{}", corpus.display());
+        }
+        // And what xdelta3 makes of the same, with nothing but its checksums to prove it.
+        let reference =
+            fs::copy(first, space.join("reference.bin")).map(|_| "reference.bin").expect("a file");
+        let target = last.display().to_string();
+        xdelta3(&world.sandbox, &space, &["-e", "-9", "-D", "-f", "-s", reference, &target, "its.delta"])
+            .succeeded();
+        world.assert_get("its", &bytes);
+    }
+}
