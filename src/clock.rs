@@ -12,6 +12,28 @@ pub fn age(then: SystemTime) -> Duration {
     now().duration_since(then).unwrap_or_default()
 }
 
+/// Writes a time of UTC as `2025-09-21T12:34:56.000123Z`.
+pub fn utc_text(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let micros = since.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Turns days since 1970 into a date. A year begins in March here, so that leap days come last.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + (month <= 2) as u64, month, day)
+}
+
 /// A stopwatch that runs while the machine sleeps, as rule 6 of the store protocol asks.
 ///
 /// A clock that was set back makes it stand still, never run backwards.
@@ -37,5 +59,24 @@ impl Stopwatch {
     /// Returns the time since the start.
     pub fn elapsed(&self) -> Duration {
         age(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_calendars_have_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000123Z"),
+            (951_782_399, "2000-02-28T23:59:59.000123Z"),
+            (951_782_400, "2000-02-29T00:00:00.000123Z"),
+            (1_758_458_096, "2025-09-21T12:34:56.000123Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000123Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 123_456);
+            assert_eq!(utc_text(time), text);
+        }
     }
 }

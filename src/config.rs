@@ -16,7 +16,7 @@ use crate::model::limits::{
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
 use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping};
-use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
+use crate::store::{ArtefactStore, DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
 const KNOWN_SERVICES: &[&str] = &[
@@ -28,6 +28,9 @@ const KNOWN_SERVICES: &[&str] = &[
     "storage.googleapis.com",
     "wasabisys.com",
 ];
+
+/// This program and its version, as it calls itself in what it stores.
+pub const TOOL: &str = concat!("lfs-delta/", env!("CARGO_PKG_VERSION"));
 
 /// Settings that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +189,14 @@ impl Settings {
         match location {
             Location::S3(s3) => Box::new(S3Store::new(s3.clone(), self.s3.clone(), cancel.clone())),
             Location::Directory(root) => Box::new(DirectoryStore::new(root.clone(), cancel.clone())),
+        }
+    }
+
+    /// Opens a place of files with names of their own; nothing is contacted.
+    pub fn open_artefacts(&self, location: &Location, cancel: &Cancel) -> Box<dyn ArtefactStore> {
+        match location {
+            Location::S3(s3) => Box::new(S3Store::new(s3.clone(), self.s3.clone(), cancel.clone())),
+            Location::Directory(root) => Box::new(DirectoryStore::of_artefacts(root.clone(), cancel.clone())),
         }
     }
 

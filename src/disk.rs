@@ -61,6 +61,36 @@ pub fn publish(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()>
     Ok(())
 }
 
+/// Makes a staged file in a folder, with the rights that the user's umask gives.
+///
+/// # Errors
+/// What the file system says.
+pub fn stage(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(STAGED_PREFIX);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// Makes a staged file durable under its final name, in place of whatever has that name.
+///
+/// Readers see the old or the new file, also after a power cut.
+///
+/// # Errors
+/// What the file system says. The staged file is removed.
+pub fn publish_over(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()> {
+    staged.as_file().sync_all()?;
+    let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let created = create_folders(parent)?;
+    staged.persist(target).map_err(|failed| failed.error)?;
+    sync_folder(parent)?;
+    for folder in created {
+        sync_folder(&folder)?;
+    }
+    Ok(())
+}
+
 /// Creates a folder with all above it and returns the parents whose entries are new, deepest first.
 fn create_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut missing = Vec::new();

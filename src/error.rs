@@ -107,6 +107,68 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Something failed while a file of a DeltaSpace was stored or fetched.
+    #[error("cannot {doing} {url}: {source}")]
+    Artefact {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        url: String,
+        /// What failed.
+        source: Box<Error>,
+    },
+    /// There is no such file in a DeltaSpace.
+    #[error("there is no {looked}")]
+    ArtefactMissing {
+        /// What was looked for.
+        looked: String,
+    },
+    /// What is stored does not yield the file.
+    #[error("{reason}")]
+    ArtefactDamaged {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Nothing says which bytes the file has, so that nothing proves it.
+    #[error("{reason}")]
+    ArtefactUnproven {
+        /// What is missing.
+        reason: String,
+    },
+    /// What is stored cannot be turned into the file by this program.
+    #[error("{reason}")]
+    ArtefactForeign {
+        /// Why not.
+        reason: String,
+    },
+    /// Others changed the same files again and again.
+    #[error("others keep changing {key}")]
+    Crowded {
+        /// The file.
+        key: Key,
+    },
+    /// The local file was written to while it was read.
+    #[error("{} changed while it was stored", path.display())]
+    LocalChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Some of several failed; each was told.
+    #[error("{failed} of {total} failed")]
+    Several {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        total: usize,
+    },
+    /// Something in a DeltaSpace is damaged; each was told.
+    #[error("{damaged} of {total} are damaged")]
+    Findings {
+        /// How many are damaged.
+        damaged: usize,
+        /// How many were looked at.
+        total: usize,
+    },
     /// A transfer took longer than anything that it saw may be relied upon.
     #[error("the transfer took more than two weeks")]
     Expired,
@@ -141,10 +203,25 @@ impl Error {
         }
     }
 
+    /// Says to which file of a DeltaSpace an error happened.
+    pub fn about_artefact(self, doing: &'static str, url: String) -> Self {
+        match self {
+            Self::Artefact { .. } | Self::Cancelled | Self::Usage(_) => self,
+            source => Self::Artefact { doing, url, source: Box::new(source) },
+        }
+    }
+
     /// Returns what the reader should do.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Object { source, .. } => source.kind(),
+            Self::Object { source, .. } | Self::Artefact { source, .. } => source.kind(),
+            Self::ArtefactMissing { .. } => Kind::ArtefactMissing,
+            Self::ArtefactDamaged { .. } | Self::Findings { .. } => Kind::ArtefactDamaged,
+            Self::ArtefactUnproven { .. } => Kind::ArtefactUnproven,
+            Self::ArtefactForeign { .. } => Kind::ArtefactForeign,
+            Self::Crowded { .. } => Kind::Crowded,
+            Self::LocalChanged { .. } => Kind::LocalChanged,
+            Self::Several { .. } => Kind::Several,
             Self::Depot { source, .. } => depot_kind(source),
             Self::Config(error) => config_kind(error),
             Self::Git(git::Error::NoRepository { .. }) => Kind::NoRepository,
@@ -270,6 +347,13 @@ pub enum Kind {
     Damaged,
     Unsound,
     Weakened,
+    ArtefactMissing,
+    ArtefactDamaged,
+    ArtefactUnproven,
+    ArtefactForeign,
+    LocalChanged,
+    Crowded,
+    Several,
     DiskFull,
     Disk,
     Expired,
@@ -407,6 +491,33 @@ pub const KINDS: &[KindEntry] = &[
         "from a clone that has the objects run `lfs-delta verify --read-data --repair`, or `git lfs push --all REMOTE`",
     ),
     row(Kind::Weakened, 5006, 3, "run `lfs-delta verify --read-data --repair`; nothing is lost yet"),
+    row(
+        Kind::ArtefactMissing,
+        5101,
+        4,
+        "list what is there with `lfs-delta ls URL/`; names are those of the files that were put",
+    ),
+    row(
+        Kind::ArtefactDamaged,
+        5102,
+        5,
+        "put the file again from where it came from: that replaces what is damaged; a damaged reference.bin is restored from a backup",
+    ),
+    row(
+        Kind::ArtefactUnproven,
+        5103,
+        6,
+        "put the file again from where it came from, or restore the metadata (copy with a tool that keeps it: aws s3 cp does)",
+    ),
+    row(
+        Kind::ArtefactForeign,
+        5104,
+        5,
+        "put the file again from where it came from, or fetch it with the tool that stored it",
+    ),
+    row(Kind::LocalChanged, 5105, 1, "wait until nobody writes to the file any more, then put it again"),
+    row(Kind::Crowded, 5106, 8, "wait until the others are done, then repeat; nothing was lost"),
+    row(Kind::Several, 5107, 3, "see what was said about each of them, and repeat for those"),
     row(Kind::DiskFull, 6001, 1, "free space on the local disk, then repeat; nothing was lost"),
     row(Kind::Disk, 6002, 1, "check rights and space of the local disk, then repeat; nothing was lost"),
     row(Kind::Cancelled, 7001, 130, "repeat the command to go on; what is complete is not sent again"),

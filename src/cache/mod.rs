@@ -56,6 +56,12 @@ impl Cache {
         Some(path)
     }
 
+    /// Returns where an object is whose size is not known, and its size; notes that it was wanted.
+    pub fn find_any(&self, oid: &Oid) -> Option<(PathBuf, u64)> {
+        let size = fs::symlink_metadata(self.path(oid)?).ok()?.len();
+        Some((self.find(oid, size)?, size))
+    }
+
     /// Offers a file whose bytes were just proven to be those of `oid`. May decline.
     pub fn offer(&self, oid: &Oid, file: &Path) {
         if let Err(error) = self.keep(oid, file) {

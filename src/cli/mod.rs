@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -74,12 +75,20 @@ pub enum Command {
         host: String,
     },
     /// Store files by hand
+    #[command(after_help = "Examples:\n  lfs-delta put app-1.2.zip s3://bucket/releases/app/\n  \
+                            lfs-delta put --json *.tar file:///mnt/share/backups/")]
     Put(put::Put),
     /// Fetch files by hand
+    #[command(after_help = "Examples:\n  lfs-delta get s3://bucket/releases/app/app-1.2.zip > app.zip\n  \
+                            lfs-delta get -o downloads/ s3://bucket/releases/app/app-1.{1,2}.zip")]
     Get(get::Get),
     /// Prove that what is stored can be restored
+    #[command(after_help = "Examples:\n  lfs-delta verify s3://bucket/releases/app/app-1.2.zip\n  \
+                            lfs-delta verify --json s3://bucket/releases/")]
     Verify(verify::Verify),
     /// List what is stored
+    #[command(after_help = "Examples:\n  lfs-delta ls s3://bucket/releases/app/\n  \
+                            lfs-delta ls --json file:///mnt/share/backups/")]
     Ls(ls::Ls),
     /// Serve git-lfs as its custom transfer agent
     #[command(hide = true)]
@@ -109,12 +118,25 @@ fn effort(text: &str) -> std::result::Result<Effort, &'static str> {
     Effort::parse(text).ok_or("expected fast, default or max")
 }
 
+/// Where warnings and steps go: line by line, from any thread.
+#[derive(Clone)]
+pub struct Messages {
+    /// Writes one line.
+    pub write: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Whether somebody sits there.
+    pub is_terminal: bool,
+}
+
 /// Where a command runs, and where it prints.
 pub struct Context<'a> {
     /// The working directory.
     pub folder: PathBuf,
     /// What people read.
     pub output: &'a mut dyn Write,
+    /// Whether they do, or a program does.
+    pub output_is_terminal: bool,
+    /// What is not the result.
+    pub messages: Messages,
     /// Raised by a signal.
     pub cancel: Cancel,
 }

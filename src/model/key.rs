@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{CodecName, CopyId, CopyName, Nonce, Oid, Shape, hex};
+use super::{CodecName, CopyId, CopyName, FileName, Folder, Nonce, Oid, Shape, hex};
 
 /// The name of one stored file, relative to the store's prefix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,11 @@ impl Key {
     pub fn repository(remote_url: &str) -> Self {
         let digest = Oid::of(remote_url.as_bytes());
         Self(format!("repos/{}", hex::encode(&digest.as_bytes()[..16])))
+    }
+
+    /// Names a file of a DeltaSpace as deltaglider keeps it: not in a store of objects.
+    pub fn artefact(folder: &Folder, name: &FileName) -> Self {
+        Self(format!("{folder}{name}"))
     }
 
     /// Names the file that `init` writes and reads to test a store.
@@ -92,6 +97,11 @@ impl KeyPrefix {
     /// The files that have exactly this key or begin with it.
     pub fn of(key: &Key) -> Self {
         Self(key.0.clone())
+    }
+
+    /// The files of a folder of DeltaSpaces.
+    pub fn artefacts(folder: &Folder) -> Self {
+        Self(folder.to_string())
     }
 
     /// Returns the text of the prefix.

@@ -13,6 +13,9 @@ pub const SCHEME: &str = "lfs-delta::";
 
 const URL_MAX_BYTES: usize = 2048;
 
+/// Some servers stop at keys of 500 bytes, and a store's add up to 250.
+const PREFIX_MAX_BYTES: usize = 200;
+
 /// What must be escaped in a path of a URL.
 const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?');
 /// What must be escaped in a value of a query.
@@ -81,12 +84,21 @@ impl Location {
     /// # Errors
     /// `Form` for any other kind of URL, `Part` for a bad bucket, prefix, query or endpoint.
     pub fn parse(url: &str) -> Result<Self, LocationError> {
+        Self::parse_up_to(url, PREFIX_MAX_BYTES)
+    }
+
+    /// Parses the URL of a place whose prefix may be as long as the service allows.
+    pub(super) fn parse_long(url: &str) -> Result<Self, LocationError> {
+        Self::parse_up_to(url, URL_MAX_BYTES)
+    }
+
+    fn parse_up_to(url: &str, prefix_max_bytes: usize) -> Result<Self, LocationError> {
         let text = url.strip_prefix(SCHEME).unwrap_or(url);
         if text.len() > URL_MAX_BYTES || text.chars().any(char::is_control) {
             return Err(form(url));
         }
         if let Some(rest) = text.strip_prefix("s3://") {
-            return S3Location::parse(rest).map(Self::S3);
+            return S3Location::parse(rest, prefix_max_bytes).map(Self::S3);
         }
         let path = text.strip_prefix("file://").ok_or_else(|| form(url))?;
         let path = path.strip_prefix("localhost").unwrap_or(path);
@@ -114,12 +126,12 @@ impl fmt::Display for Location {
 }
 
 impl S3Location {
-    fn parse(rest: &str) -> Result<Self, LocationError> {
+    fn parse(rest: &str, prefix_max_bytes: usize) -> Result<Self, LocationError> {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
         let mut location = Self {
             bucket: check_bucket(bucket)?,
-            prefix: check_prefix(&decode("prefix", prefix)?)?,
+            prefix: check_path(&decode("prefix", prefix)?, prefix_max_bytes)?,
             region: None,
             endpoint: None,
             path_style: None,
@@ -224,7 +236,8 @@ fn check_bucket(bucket: &str) -> Result<String, LocationError> {
     Ok(bucket.to_owned())
 }
 
-fn check_prefix(prefix: &str) -> Result<String, LocationError> {
+/// Checks a path of keys and takes the slashes around it away.
+pub(super) fn check_path(prefix: &str, max_bytes: usize) -> Result<String, LocationError> {
     let prefix = prefix.trim_matches('/');
     let odd = |step: &str| step.is_empty() || step == "." || step == "..";
     if prefix.chars().any(char::is_control) || (!prefix.is_empty() && prefix.split('/').any(odd)) {
@@ -234,9 +247,8 @@ fn check_prefix(prefix: &str) -> Result<String, LocationError> {
             "empty, '.' and '..' parts and control characters are not allowed",
         ));
     }
-    // Some servers stop at keys of 500 bytes, and ours add up to 250.
-    if prefix.len() > 200 {
-        return Err(part("prefix", prefix, "longer than 200 bytes"));
+    if prefix.len() > max_bytes {
+        return Err(part("prefix", prefix, "it is too long"));
     }
     Ok(prefix.to_owned())
 }
@@ -257,7 +269,13 @@ fn check_switch(value: &str) -> Result<bool, LocationError> {
     }
 }
 
-fn decode(name: &'static str, text: &str) -> Result<String, LocationError> {
+/// Escapes a path for a URL.
+pub(super) fn encode(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
+}
+
+/// Resolves the escapes of a part of a URL.
+pub(super) fn decode(name: &'static str, text: &str) -> Result<String, LocationError> {
     let decoded = percent_decode_str(text).decode_utf8();
     let decoded = decoded.map_err(|_| part(name, text, "not UTF-8 once its escapes are resolved"))?;
     if decoded.chars().any(char::is_control) {

@@ -3,6 +3,7 @@
 //! Nothing here opens a file, asks the time or talks to a store. What surprises: a copy's *name* carries
 //! its whole place in the graph (object, base, codec), so that one listing of a store tells everything.
 
+pub mod artefact;
 pub mod chain;
 pub mod copy;
 pub mod hex;
@@ -11,6 +12,7 @@ pub mod limits;
 pub mod location;
 pub mod oid;
 
+pub use artefact::{ArtefactUrl, FileName, Folder};
 pub use chain::{Chain, Link};
 pub use copy::{CodecName, CopyId, CopyName, Nonce, Shape, StoredCopy};
 pub use key::{Entry, Key, KeyPrefix};

@@ -17,13 +17,16 @@ use crate::disk;
 use crate::model::limits::LEFTOVER_AGE;
 use crate::model::{Hasher, Key, KeyPrefix};
 
-/// Where files are written before they get their name.
+mod artefacts;
+
+/// Where files of a store are written before they get their name.
 const STAGING: &str = "tmp";
 
 /// A store in a directory.
 #[derive(Debug)]
 pub struct DirectoryStore {
     root: PathBuf,
+    staging: &'static str,
     cancel: Cancel,
     swept: Once,
 }
@@ -31,7 +34,7 @@ pub struct DirectoryStore {
 impl DirectoryStore {
     /// Names a store; the directory is looked at by the first call.
     pub fn new(root: PathBuf, cancel: Cancel) -> Self {
-        Self { root, cancel, swept: Once::new() }
+        Self { root, staging: STAGING, cancel, swept: Once::new() }
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -52,10 +55,10 @@ impl DirectoryStore {
 
     fn stage(&self, key: &Key, body: &Body<'_>) -> Result<tempfile::NamedTempFile> {
         let failed = |source| Error::from_io(Verb::Put, key.as_str(), source);
-        let staging = self.root.join(STAGING);
+        let staging = self.root.join(self.staging);
         fs::create_dir_all(&staging).map_err(failed)?;
         self.swept.call_once(|| disk::sweep_files(&staging, disk::STAGED_PREFIX, LEFTOVER_AGE));
-        let mut staged = stage_in(&staging).map_err(failed)?;
+        let mut staged = disk::stage(&staging).map_err(failed)?;
         let mut hasher = Hasher::default();
         let mut watch = |bytes: &[u8]| {
             hasher.update(bytes);
@@ -73,15 +76,6 @@ impl DirectoryStore {
         }
         Ok(staged)
     }
-}
-
-/// Makes a staged file with the rights that the user's umask gives: others of a team must read the store.
-fn stage_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(disk::STAGED_PREFIX);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 impl ReadStore for DirectoryStore {

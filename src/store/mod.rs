@@ -17,6 +17,9 @@ use std::path::Path;
 
 use crate::model::{Key, KeyPrefix, Oid};
 
+pub mod artefacts;
+#[doc(hidden)]
+pub mod artefacts_contract;
 pub mod calls;
 #[doc(hidden)]
 pub mod contract;
@@ -25,6 +28,7 @@ pub mod error;
 pub mod memory;
 pub mod s3;
 
+pub use artefacts::ArtefactStore;
 pub use calls::{CallLog, Calls};
 pub use directory::DirectoryStore;
 pub use error::{Error, Result, Verb};

@@ -7,18 +7,20 @@
 //! What surprises: every PUT asks for `If-None-Match: *` although names are unique. Where the answer of a
 //! stored file was lost, the repeated request then fails with 412, and the file is looked at, not believed lost.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use super::artefacts::{Checksum, Metadata, Placing};
 use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{
@@ -26,6 +28,7 @@ use crate::model::limits::{
 };
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
+mod artefacts;
 mod body;
 mod connect;
 mod credentials;
@@ -130,13 +133,47 @@ impl S3Store {
             Ok(seen) => Ok(Some(Seen {
                 size: seen.content_length().and_then(|size| u64::try_from(size).ok()),
                 digest: seen.checksum_sha256().map(str::to_owned),
+                version: seen.e_tag().map(str::to_owned),
+                metadata: lower_case(seen.metadata()),
+                is_by_key: seen.ssekms_key_id().or(seen.sse_customer_algorithm()).is_some(),
             })),
             Err(fault) if fault.status() == Some(404) => Ok(None),
             Err(fault) => Err(fault),
         }
     }
 
-    async fn put_single(&self, client: &Client, key: &Key, body: &Body<'_>) -> Result<()> {
+    /// Stores a file in one request, or in parts where it is large.
+    fn store(&self, order: &Order<'_>) -> Result<()> {
+        let Service { client, runtime, .. } = self.service()?;
+        let attempt = || match order.body.source {
+            Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
+                // Looks at the cancellation by itself: it has parts to give up.
+                runtime
+                    .block_on(self.put_parts(client, order, path, size))
+                    .map_err(|error| self.explain(error))
+            }
+            _ => self.run(self.put_single(client, order)),
+        };
+        match attempt() {
+            Err(Error::Unavailable { reason, .. })
+                if reason.starts_with(fault::NOT_IMPLEMENTED)
+                    && self.conditional.swap(false, Ordering::Relaxed) =>
+            {
+                tracing::info!("the service knows no conditional writes: going on without");
+                attempt()
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Returns the condition under which a file is stored.
+    fn condition(&self, order: &Order<'_>) -> Option<String> {
+        let asked = order.placing == Placing::Create && self.conditional.load(Ordering::Relaxed);
+        asked.then(|| "*".into())
+    }
+
+    async fn put_single(&self, client: &Client, order: &Order<'_>) -> Result<()> {
+        let Order { key, body, .. } = *order;
         check_digest(key, body)?;
         let sent = body::Sent::new(self.options.upload_pace.clone());
         let request = client
@@ -145,21 +182,24 @@ impl S3Store {
             .key(self.location.full_key(key.as_str()))
             .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
             .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_content_type(order.content_type())
+            .set_metadata(order.user_metadata())
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
-            .set_storage_class(self.options.keeping.class(key))
+            .set_storage_class(order.class.clone())
             .set_request_payer(self.options.access.payer())
-            .set_if_none_match(self.conditional.load(Ordering::Relaxed).then(|| "*".into()))
+            .set_if_none_match(self.condition(order))
             .body(sent.count(stream(key, body.source).await?));
         let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
         match outcome {
-            Err(fault) => self.settle(key, body, fault).await,
+            Err(fault) => self.settle(order, fault).await,
             Ok(()) => Ok(()),
         }
     }
 
     /// Finds out what became of a PUT whose answer does not say that it worked.
-    async fn settle(&self, key: &Key, body: &Body<'_>, fault: Fault) -> Result<()> {
+    async fn settle(&self, order: &Order<'_>, fault: Fault) -> Result<()> {
+        let Order { key, body, .. } = *order;
         if fault.says_nothing_was_stored() {
             return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))));
         }
@@ -172,7 +212,7 @@ impl S3Store {
             }
             _ => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
         };
-        if self.is_ours(key, body, &seen).await? {
+        if self.is_ours(order, &seen).await? {
             tracing::debug!(%key, "the answer of a finished upload was lost");
             return Ok(());
         }
@@ -182,9 +222,14 @@ impl S3Store {
         }
     }
 
-    async fn is_ours(&self, key: &Key, body: &Body<'_>, seen: &Seen) -> Result<bool> {
+    async fn is_ours(&self, order: &Order<'_>, seen: &Seen) -> Result<bool> {
+        let Order { key, body, .. } = *order;
         if seen.size != Some(body.source.size()) {
             return Ok(false);
+        }
+        if let Some(metadata) = order.metadata {
+            // Others use the same name: theirs have another hash, or were made at another moment.
+            return Ok(metadata.iter().all(|(name, text)| seen.metadata.get(name) == Some(text)));
         }
         if let Some(digest) = &seen.digest
             && !digest.contains('-')
@@ -204,6 +249,21 @@ impl S3Store {
         let client = self.service()?.client.clone();
         let (location, options) = (self.location.clone(), self.options.clone());
         Ok(Wanted { key: key.clone(), client, location, options })
+    }
+
+    /// Returns which part of a file of this size is asked for first, and whether that is not all of it.
+    fn first_part(&self, size: u64, etag: Option<String>) -> (bool, Part) {
+        let large = size >= RANGES_MIN_BYTES && self.options.download_pace.is_none();
+        (large, Part { etag, ..Part::first(large.then_some(PIECE_BYTES)) })
+    }
+
+    /// Reads what follows the first part too.
+    fn follow(&self, (front, total): (Stream, Option<u64>)) -> Result<Box<dyn Read + Send>> {
+        let reader = self.reader(front)?;
+        Ok(match total {
+            Some(total) => Box::new(reader.followed(total, &self.pieces)),
+            None => Box::new(reader),
+        })
     }
 
     fn reader(&self, front: Stream) -> Result<Download> {
@@ -238,10 +298,51 @@ impl S3Store {
     }
 }
 
+/// A file that is to be stored.
+struct Order<'a> {
+    key: &'a Key,
+    body: &'a Body<'a>,
+    /// What is kept beside it; `None` for names that nobody else uses.
+    metadata: Option<&'a Metadata>,
+    placing: Placing,
+    class: Option<StorageClass>,
+}
+
+impl Order<'_> {
+    fn user_metadata(&self) -> Option<HashMap<String, String>> {
+        let pairs = self.metadata?.iter();
+        Some(pairs.map(|(name, text)| (name.clone(), text.clone())).collect())
+    }
+
+    /// Returns what deltaglider calls all its files.
+    fn content_type(&self) -> Option<String> {
+        self.metadata.map(|_| "application/octet-stream".into())
+    }
+}
+
 /// What a HEAD shows.
 struct Seen {
     size: Option<u64>,
     digest: Option<String>,
+    version: Option<String>,
+    metadata: Metadata,
+    /// Whether it is encrypted with a key of the user's, so that its ETag is no MD5.
+    is_by_key: bool,
+}
+
+impl Seen {
+    /// Returns what the service knows of all bytes of the file.
+    fn checksum(&self) -> Option<Checksum> {
+        let sha256 = self.digest.as_deref().and_then(|digest| STANDARD.decode(digest).ok());
+        let sha256 = sha256.and_then(|bytes| bytes.try_into().ok()).map(Oid::from_bytes);
+        let md5 = || artefacts::md5_of(self.version.as_deref()?).filter(|_| !self.is_by_key);
+        sha256.map(Checksum::Sha256).or_else(md5)
+    }
+}
+
+fn lower_case(metadata: Option<&HashMap<String, String>>) -> Metadata {
+    let pairs = metadata.into_iter().flatten();
+    pairs.map(|(name, text)| (name.to_ascii_lowercase(), text.clone())).collect()
 }
 
 struct Page {
@@ -265,18 +366,14 @@ impl ReadStore for S3Store {
     }
 
     fn get_large(&self, key: &Key, size: u64) -> Result<Box<dyn Read + Send>> {
-        if size < RANGES_MIN_BYTES || self.options.download_pace.is_some() {
+        let (large, part) = self.first_part(size, None);
+        if !large {
             return self.get(key, None);
         }
-        let (front, total) = match self.run(Stream::open(self.wanted(key)?, Part::first(Some(PIECE_BYTES)))) {
-            Err(error) if is_out_of_range(&error) => return self.get(key, None),
-            opened => opened?,
-        };
-        let reader = self.reader(front)?;
-        Ok(match total {
-            Some(total) => Box::new(reader.followed(total, &self.pieces)),
-            None => Box::new(reader),
-        })
+        match self.run(Stream::open(self.wanted(key)?, part)) {
+            Err(error) if is_out_of_range(&error) => self.get(key, None),
+            opened => self.follow(opened?),
+        }
     }
 
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
@@ -302,26 +399,8 @@ impl ReadStore for S3Store {
 
 impl WriteStore for S3Store {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
-        let Service { client, runtime, .. } = self.service()?;
-        let attempt = || match body.source {
-            Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
-                // Looks at the cancellation by itself: it has parts to give up.
-                runtime
-                    .block_on(self.put_parts(client, key, body, path, size))
-                    .map_err(|error| self.explain(error))
-            }
-            _ => self.run(self.put_single(client, key, body)),
-        };
-        match attempt() {
-            Err(Error::Unavailable { reason, .. })
-                if reason.starts_with(fault::NOT_IMPLEMENTED)
-                    && self.conditional.swap(false, Ordering::Relaxed) =>
-            {
-                tracing::info!("the service knows no conditional writes: going on without");
-                attempt()
-            }
-            outcome => outcome,
-        }
+        let class = self.options.keeping.class(key);
+        self.store(&Order { key, body, metadata: None, placing: Placing::Create, class })
     }
 }
 

@@ -13,33 +13,33 @@ use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES, PERMIT_T
 
 /// The shares of this machine.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     memory: Slots,
     cores: Slots,
 }
 
 /// A share that is held.
 #[must_use = "the share is held only as long as this lives"]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     _memory: Taken,
     cores: Taken,
 }
 
 impl Permit {
     /// What small work needs: nothing.
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self { _memory: Taken::default(), cores: Taken::default() }
     }
 
     /// Returns how many threads may work.
-    pub(super) fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.cores.count().max(1)
     }
 }
 
 impl Budget {
     /// Shares `memory` bytes and `threads` cores among the processes that use `folder`.
-    pub(super) fn new(folder: &Path, memory: u64, threads: usize) -> Self {
+    pub(crate) fn new(folder: &Path, memory: u64, threads: usize) -> Self {
         let shares = usize::try_from(memory / CODEC_MEMORY_BYTES).unwrap_or(usize::MAX).min(threads.max(1));
         Self {
             memory: Slots::new(folder.to_path_buf(), "memory", shares),
@@ -51,7 +51,7 @@ impl Budget {
     ///
     /// # Errors
     /// `Cancelled`. Where locks do not work, everybody works alone.
-    pub(super) fn wait(&self, size: u64, cancel: &Cancel) -> Result<Permit> {
+    pub(crate) fn wait(&self, size: u64, cancel: &Cancel) -> Result<Permit> {
         if size < PERMIT_OBJECT_MIN_BYTES {
             return Ok(Permit::small());
         }

@@ -28,7 +28,7 @@ mod inspect;
 mod progress;
 mod upload;
 
-use budget::{Budget, Permit};
+pub(crate) use budget::{Budget, Permit};
 pub use by_hand::{ByHand, Put, Wanted};
 pub use inspect::{Keep, Rebuilt};
 pub use progress::Meter;

@@ -12,7 +12,7 @@ mod frozen;
 mod hostile;
 mod make;
 #[cfg(feature = "soak")]
-mod packers;
+pub mod packers;
 mod round_trips;
 mod steady;
 mod vcdiff;

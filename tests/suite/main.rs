@@ -11,6 +11,7 @@ mod services;
 mod smoke;
 #[cfg(feature = "soak")]
 mod soak;
+mod space;
 mod support;
 mod support_works;
 mod tidy;

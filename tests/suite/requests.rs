@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
 use lfs_delta::model::Location;
-use lfs_delta::store::{S3Options, S3Store, contract};
+use lfs_delta::store::{S3Options, S3Store, artefacts_contract, contract};
 
 use crate::support::data::{noise, text, versions};
 use crate::support::fake_lfs::{FakeLfs, download_event, upload_event};
@@ -749,15 +749,18 @@ const CONTRACT_URL: &str = "LFS_DELTA_TEST_CONTRACT_URL";
 fn contract_in_a_process_of_its_own() {
     let Ok(url) = std::env::var(CONTRACT_URL) else { return };
     let numbers = std::sync::atomic::AtomicUsize::new(0);
-    let make = || -> Box<dyn lfs_delta::store::WriteStore> {
+    let store = || {
         let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let url = url.replace("/contract?", &format!("/contract-{number}?"));
         let Ok(Location::S3(location)) = Location::parse(&url) else { panic!("no S3 URL: {url}") };
         let options = S3Options { backoff: Duration::from_millis(5), ..S3Options::default() };
-        Box::new(S3Store::new(location, options, Cancel::default()))
+        S3Store::new(location, options, Cancel::default())
     };
+    let make = || -> Box<dyn lfs_delta::store::WriteStore> { Box::new(store()) };
     if url.contains("without-conditions") {
         contract::check_without_conditions(&make);
+    } else if url.contains("artefacts") {
+        artefacts_contract::check(&|| Box::new(store()));
     } else {
         contract::check(&make);
     }
@@ -773,7 +776,7 @@ fn check_contract(server: &S3Server, folder: &str) {
     command.args(["--exact", "requests::contract_in_a_process_of_its_own"]);
     let ran = run(command).succeeded();
     assert!(ran.stdout().contains("1 passed"), "{ran}");
-    assert!(server.calls().count(Kind::Put) > 60, "the contract was not checked: {ran}");
+    assert!(server.calls().count(Kind::Put) > 30, "the contract was not checked: {ran}");
 }
 
 #[test]
@@ -786,6 +789,14 @@ fn a_service_that_lists_in_small_pages_keeps_every_promise() {
     let server = S3Server::start();
     server.list_in_pages_of(7);
     check_contract(&server, "pages");
+}
+
+#[test]
+fn a_service_keeps_every_promise_of_artefacts() {
+    check_contract(&S3Server::start(), "artefacts");
+    let server = S3Server::start();
+    server.list_in_pages_of(2);
+    check_contract(&server, "artefacts-in-pages");
 }
 
 #[test]

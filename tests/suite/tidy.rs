@@ -17,7 +17,7 @@ const ORDER: [&[&str]; 10] = [
     &["plan", "depot", "cache", "config", "logging"],
     &["error"],
     &["transfer"],
-    &["verify"],
+    &["verify", "space"],
     &["agent", "cli"],
     &["main"],
 ];

@@ -21,6 +21,8 @@ pub struct Decoder<'a> {
     base: &'a [u8],
     delta: &'a mut dyn Read,
     expanders: Option<[Expander; 3]>,
+    /// Whether every window must have a checksum.
+    is_checked: bool,
 }
 
 impl<'a> Decoder<'a> {
@@ -31,7 +33,12 @@ impl<'a> Decoder<'a> {
     pub fn open(base: &'a [u8], delta: &'a mut dyn Read) -> Result<Self> {
         let header = Header::read(delta)?;
         let expanders = header.secondary.map(|secondary| [(); 3].map(|()| Expander::new(secondary)));
-        Ok(Self { base, delta, expanders })
+        Ok(Self { base, delta, expanders, is_checked: false })
+    }
+
+    /// Refuses windows without a checksum.
+    pub fn checked(self) -> Self {
+        Self { is_checked: true, ..self }
     }
 
     /// Writes the target and returns its size.
@@ -57,6 +64,9 @@ impl<'a> Decoder<'a> {
     /// Reads the next window; `None` at the end of the delta.
     fn read_window(&mut self, room: u64) -> Result<Option<Window<'a>>> {
         let Some(indicator) = read_indicator(self.delta)? else { return Ok(None) };
+        if self.is_checked && indicator & WINDOW_ADLER == 0 {
+            return Err(corrupt("a window of the delta has no checksum"));
+        }
         let segment = self.read_segment(indicator)?;
         let delta_size = varint::read(self.delta)?;
         let target_size = varint::read(self.delta)?;

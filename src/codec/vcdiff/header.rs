@@ -7,7 +7,7 @@ use super::varint;
 use crate::codec::{Result, corrupt};
 
 /// What every VCDIFF file of version 0 begins with.
-const MAGIC: [u8; 4] = [0xD6, 0xC3, 0xC4, 0];
+pub const MAGIC: [u8; 4] = [0xD6, 0xC3, 0xC4, 0];
 const HAS_SECONDARY: u8 = 1;
 const HAS_CODE_TABLE: u8 = 2;
 const HAS_APP_HEADER: u8 = 4;

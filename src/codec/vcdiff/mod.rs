@@ -76,6 +76,25 @@ pub fn decode(
     decode::Decoder::open(base, &mut BufReader::new(delta))?.run(target_max, sink, check)
 }
 
+/// Does the same, and refuses a window without a checksum: for deltas whose target's hash nobody knows.
+///
+/// # Errors
+/// As `decode`.
+pub fn decode_checked(
+    base: &[u8],
+    delta: &mut dyn Read,
+    target_max: u64,
+    sink: &mut dyn Write,
+    check: &dyn Fn() -> io::Result<()>,
+) -> Result<u64> {
+    decode::Decoder::open(base, &mut BufReader::new(delta))?.checked().run(target_max, sink, check)
+}
+
+/// Returns whether bytes begin as VCDIFF does.
+pub fn is_vcdiff(start: &[u8]) -> bool {
+    start.starts_with(&header::MAGIC[..3])
+}
+
 /// A compression that xdelta3 undid by itself before it compared (without `-D`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum External {

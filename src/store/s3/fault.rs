@@ -10,6 +10,8 @@ use crate::store::{Error, Verb};
 
 /// What the reason of a range that cannot be satisfied begins with.
 pub(super) const RANGE: &str = "InvalidRange";
+/// What the reason begins with when another version of a file has its name.
+pub(super) const CHANGED: &str = "PreconditionFailed";
 /// What the reason of a header that the service does not know begins with.
 pub(super) const NOT_IMPLEMENTED: &str = "NotImplemented";
 
@@ -91,6 +93,7 @@ impl Fault {
                 ),
             },
             (Some(401 | 403), _, _) => Error::Denied { verb, key, reason },
+            (Some(412), "", _) => Error::Unavailable { verb, key, reason: format!("{CHANGED}: {reason}") },
             (Some(416), "", _) => Error::Unavailable { verb, key, reason: format!("{RANGE}: {reason}") },
             (Some(501), "", _) => {
                 Error::Unavailable { verb, key, reason: format!("{NOT_IMPLEMENTED}: {reason}") }

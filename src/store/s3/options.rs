@@ -108,7 +108,12 @@ impl Keeping {
     /// Returns the class of a copy. The store's other files are tiny, and classes charge for a least size.
     pub(super) fn class(&self, key: &Key) -> Option<StorageClass> {
         let Some(Entry::Copy(copy)) = Entry::parse(key.as_str()) else { return None };
-        let class = if copy.base().is_some() { &self.delta_storage_class } else { &self.storage_class };
+        self.class_of(copy.base().is_some())
+    }
+
+    /// Returns the class of deltas, or of what is whole.
+    pub(super) fn class_of(&self, is_delta: bool) -> Option<StorageClass> {
+        let class = if is_delta { &self.delta_storage_class } else { &self.storage_class };
         class.as_ref().map(|class| StorageClass::from(class.0.as_str()))
     }
 }

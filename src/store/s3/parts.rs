@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 
 use super::body::Sent;
 use super::fault::Fault;
-use super::{Body, Error, Result, S3Store, Verb, check_digest};
+use super::{Error, Order, Result, S3Store, Verb, check_digest};
+use crate::model::Key;
 use crate::model::limits::{BUFFER_BYTES, PART_MIN_BYTES, PARTS_IN_FLIGHT};
-use crate::model::{Key, Oid};
 
 /// The service's own bound; parts grow so that their number stays below.
 const PARTS_MAX: u64 = 10_000;
@@ -39,12 +39,12 @@ impl S3Store {
     pub(super) async fn put_parts(
         &self,
         client: &Client,
-        key: &Key,
-        body: &Body<'_>,
+        order: &Order<'_>,
         path: &Path,
         size: u64,
     ) -> Result<()> {
-        let upload = self.begin(client, key, body.digest).await?;
+        let Order { key, body, .. } = *order;
+        let upload = self.begin(client, order).await?;
         let sent = Sent::new(self.options.upload_pace.clone());
         let sending = sent.report(body.sent, upload.send_parts(key, path, size, &sent));
         let outcome = tokio::select! {
@@ -53,7 +53,7 @@ impl S3Store {
         };
         let outcome = outcome.and_then(|parts| check_digest(key, body).map(|()| parts));
         match outcome {
-            Ok(parts) => self.complete(&upload, key, body, parts).await,
+            Ok(parts) => self.complete(&upload, order, parts).await,
             Err(error) => {
                 // Whoever waits for the end of this process has no more than a second.
                 let hurry = matches!(error, Error::Cancelled);
@@ -63,7 +63,8 @@ impl S3Store {
         }
     }
 
-    async fn begin(&self, client: &Client, key: &Key, digest: Oid) -> Result<Upload> {
+    async fn begin(&self, client: &Client, order: &Order<'_>) -> Result<Upload> {
+        let Order { key, body, .. } = *order;
         let (bucket, full) = (self.location.bucket.clone(), self.location.full_key(key.as_str()));
         let payer = self.options.access.payer();
         let sent = client
@@ -72,12 +73,15 @@ impl S3Store {
             .key(&full)
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
-            .set_storage_class(self.options.keeping.class(key))
+            .set_content_type(order.content_type())
+            .set_metadata(order.user_metadata())
+            .set_storage_class(order.class.clone())
             .set_request_payer(payer.clone())
             .send()
             .await;
-        let begun = sent
-            .map_err(|error| Fault::from(error).into_error(Verb::Put, key.as_str(), Some((key, digest))))?;
+        let begun = sent.map_err(|error| {
+            Fault::from(error).into_error(Verb::Put, key.as_str(), Some((key, body.digest)))
+        })?;
         let id = begun.upload_id().map(str::to_owned).ok_or_else(|| Error::Unavailable {
             verb: Verb::Put,
             key: key.to_string(),
@@ -86,13 +90,7 @@ impl S3Store {
         Ok(Upload { client: client.clone(), bucket, key: full, id, payer })
     }
 
-    async fn complete(
-        &self,
-        upload: &Upload,
-        key: &Key,
-        body: &Body<'_>,
-        parts: Vec<CompletedPart>,
-    ) -> Result<()> {
+    async fn complete(&self, upload: &Upload, order: &Order<'_>, parts: Vec<CompletedPart>) -> Result<()> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let sent = upload
             .client
@@ -101,12 +99,13 @@ impl S3Store {
             .key(&upload.key)
             .upload_id(&upload.id)
             .multipart_upload(parts)
+            .set_if_none_match(order.metadata.and_then(|_| self.condition(order)))
             .set_request_payer(upload.payer.clone())
             .send()
             .await;
         match sent.map_err(Fault::from) {
             Ok(_) => Ok(()),
-            Err(fault) => self.settle(key, body, fault).await,
+            Err(fault) => self.settle(order, fault).await,
         }
     }
 }

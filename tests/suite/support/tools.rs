@@ -13,6 +13,8 @@ pub enum Tool {
     GitLfsOld,
     /// SeaweedFS 4.48: an S3 server that is not ours.
     Weed,
+    /// deltaglider 6.2.0: another program that keeps DeltaSpaces.
+    DeltaGlider,
 }
 
 impl Tool {
@@ -22,6 +24,7 @@ impl Tool {
             Tool::GitLfs => ("LFS_DELTA_TEST_GIT_LFS", "git-lfs-3.6.1/git-lfs"),
             Tool::GitLfsOld => ("LFS_DELTA_TEST_GIT_LFS_OLD", "git-lfs-old/git-lfs"),
             Tool::Weed => ("LFS_DELTA_TEST_WEED", "seaweedfs-4.48/weed"),
+            Tool::DeltaGlider => ("LFS_DELTA_TEST_DELTAGLIDER", "deltaglider-6.2.0/bin/deltaglider"),
         }
     }
 

@@ -242,6 +242,24 @@ impl S3Server {
         self.with_bucket(|objects| objects.insert(key.to_owned(), stored));
     }
 
+    /// The user metadata of one object.
+    pub fn metadata(&self, key: &str) -> BTreeMap<String, String> {
+        self.with_bucket(|objects| {
+            let stored = objects.get(key).unwrap_or_else(|| panic!("no object {key}"));
+            stored.metadata.clone().unwrap_or_default().into_iter().collect()
+        })
+    }
+
+    /// Changes the user metadata of one object, as a tool that copies files does.
+    pub fn change_metadata(&self, key: &str, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        let mut metadata = self.metadata(key);
+        change(&mut metadata);
+        self.with_bucket(|objects| {
+            let stored = objects.get_mut(key).expect("an object just seen");
+            stored.metadata = Some(metadata.into_iter().collect());
+        });
+    }
+
     /// Removes an object, as another client would. Returns whether it was there.
     pub fn delete_raw(&self, key: &str) -> bool {
         self.with_bucket(|objects| objects.remove(key).is_some())

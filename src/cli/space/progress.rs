@@ -1,0 +1,99 @@
+//! Tells people how far the work is: a bar on terminals, nothing elsewhere; steps one by one with `-v`.
+//!
+//! All of it goes to the standard error, so that what is piped stays clean.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::bytes_text;
+use crate::cli::Messages;
+use crate::error::{Error, printable};
+use crate::space::Observer;
+
+/// How often the bar moves while nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How far the work is.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    moved: AtomicU64,
+    messages: Messages,
+    verbose: bool,
+}
+
+impl Progress {
+    /// Shows a bar where messages go to a terminal, and steps where they are wanted.
+    pub(super) fn new(messages: Messages, verbose: bool) -> Self {
+        // Steps scroll by; a bar below them would only flicker.
+        let target = match messages.is_terminal && !verbose {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        Self { bar, moved: AtomicU64::new(0), messages, verbose }
+    }
+
+    /// Begins with one of `total` files.
+    pub(super) fn begin(&self, total: usize) {
+        let style = ProgressStyle::with_template("{spinner} {pos}/{len} {prefix} {wide_msg} {elapsed}");
+        self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        self.bar.set_length(total as u64);
+        self.bar.enable_steady_tick(TICK);
+    }
+
+    /// Names the file that is next.
+    pub(super) fn next(&self, url: &str) {
+        self.bar.set_message(printable(url));
+        if self.verbose {
+            self.tell(&printable(url));
+        }
+    }
+
+    /// Counts a file as done.
+    pub(super) fn done(&self) {
+        self.bar.inc(1);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Does something that prints without tearing the bar.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
+    }
+
+    /// Says something without tearing the bar.
+    pub(super) fn tell(&self, text: &str) {
+        self.bar.suspend(|| (self.messages.write)(text));
+    }
+
+    /// Says how one of several went wrong.
+    pub(super) fn tell_error(&self, error: &Error) {
+        self.tell(&format!("error: {}", error.report()));
+    }
+
+    /// Says what the user should know of a file.
+    pub(super) fn warn(&self, url: &str, warnings: &[String]) {
+        for warning in warnings {
+            self.tell(&format!("Warning: {}: {}", printable(url), printable(warning)));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&self, text: &str) {
+        tracing::debug!(text, "step");
+        if self.verbose {
+            self.tell(&format!("  {}", printable(text)));
+        }
+    }
+
+    fn moved(&self, bytes: u64) {
+        let moved = self.moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bar.set_prefix(bytes_text(moved));
+    }
+}
