@@ -9,7 +9,7 @@
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -19,10 +19,10 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
+use super::{Body, Error, Listed, ReadStore, Result, Source, Unfinished, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{
-    BUFFER_BYTES, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
+    BUFFER_BYTES, PARTS_IN_FLIGHT, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
 };
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
@@ -31,6 +31,8 @@ mod connect;
 mod credentials;
 mod download;
 mod fault;
+mod flow;
+mod journal;
 mod options;
 mod pace;
 mod parts;
@@ -39,8 +41,11 @@ mod watch;
 
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
+use flow::Flow;
+use journal::Journals;
 pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options};
 pub use pace::Pace;
+use parts::Resumable;
 
 /// A store in a bucket, or below a prefix of one.
 #[derive(Debug)]
@@ -51,6 +56,15 @@ pub struct S3Store {
     service: OnceLock<Service>,
     /// Cleared when the service says that it does not know conditional writes.
     conditional: AtomicBool,
+    /// Cleared when it says that it does not know checksums.
+    checksums: AtomicBool,
+    /// Cleared when it turns out that it knows no uploads in parts.
+    parts: AtomicBool,
+    flow: Flow,
+    journals: Journals,
+    resumable: Mutex<Resumable>,
+    /// Set once uploads that are too old were looked for.
+    swept: AtomicBool,
     /// One permit for each piece of a download that may be fetched ahead.
     pieces: Arc<Semaphore>,
 }
@@ -68,11 +82,17 @@ impl S3Store {
     /// Names a store; nothing is contacted and no credentials are looked for.
     pub fn new(location: S3Location, options: S3Options, cancel: Cancel) -> Self {
         Self {
+            journals: Journals::new(options.uploads.clone(), options.upload_age),
             location,
             options,
             cancel,
             service: OnceLock::new(),
             conditional: AtomicBool::new(true),
+            checksums: AtomicBool::new(true),
+            parts: AtomicBool::new(true),
+            flow: Flow::new(PARTS_IN_FLIGHT.max(PIECES_AHEAD_MAX + 1)),
+            resumable: Mutex::default(),
+            swept: AtomicBool::new(false),
             pieces: Arc::new(Semaphore::new(PIECES_AHEAD_MAX)),
         }
     }
@@ -116,6 +136,53 @@ impl S3Store {
         }
     }
 
+    fn sends_checksums(&self) -> bool {
+        self.checksums.load(Ordering::Relaxed)
+    }
+
+    fn resumable(&self) -> MutexGuard<'_, Resumable> {
+        self.resumable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from a refusal what the service does not know; returns whether the same call may work without.
+    fn goes_without(&self, reason: &str) -> bool {
+        let (what, known) = if is_about_checksums(reason) {
+            ("checksums", &self.checksums)
+        } else if reason.starts_with(fault::NO_PARTS) {
+            ("uploads in parts", &self.parts)
+        } else if reason.starts_with(fault::NOT_IMPLEMENTED) {
+            ("conditional writes", &self.conditional)
+        } else {
+            return false;
+        };
+        let is_new = known.swap(false, Ordering::Relaxed);
+        if is_new {
+            tracing::info!(reason, "the service knows no {what}: going on without");
+        }
+        is_new
+    }
+
+    fn put_once(&self, key: &Key, body: &Body<'_>) -> Result<()> {
+        let Service { client, runtime, .. } = self.service()?;
+        let size = body.source.size();
+        match body.source {
+            Source::File { path, .. }
+                if size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed) =>
+            {
+                // Looks at the cancellation by itself: it has parts to give up.
+                runtime
+                    .block_on(self.put_parts(client, key, body, path, size))
+                    .map_err(|error| self.explain(error))
+            }
+            _ if size > SINGLE_PUT_MAX_BYTES => Err(Error::Settings {
+                reason: format!(
+                    "this service knows no uploads in parts, and no more than 5 GiB in one: {key}"
+                ),
+            }),
+            _ => self.run(self.put_single(client, key, body)),
+        }
+    }
+
     async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
         let request = self.service.get().map(|service| service.client.head_object());
         let Some(request) = request else { return Ok(None) };
@@ -144,7 +211,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
-            .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_checksum_sha256(self.sends_checksums().then(|| STANDARD.encode(body.digest.as_bytes())))
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
             .set_storage_class(self.options.keeping.class(key))
@@ -274,7 +341,7 @@ impl ReadStore for S3Store {
         };
         let reader = self.reader(front)?;
         Ok(match total {
-            Some(total) => Box::new(reader.followed(total, &self.pieces)),
+            Some(total) => Box::new(reader.followed(total, &self.pieces, &self.flow)),
             None => Box::new(reader),
         })
     }
@@ -302,25 +369,25 @@ impl ReadStore for S3Store {
 
 impl WriteStore for S3Store {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
-        let Service { client, runtime, .. } = self.service()?;
-        let attempt = || match body.source {
-            Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
-                // Looks at the cancellation by itself: it has parts to give up.
-                runtime
-                    .block_on(self.put_parts(client, key, body, path, size))
-                    .map_err(|error| self.explain(error))
+        loop {
+            match self.put_once(key, body) {
+                Err(Error::Unavailable { reason, .. }) if self.goes_without(&reason) => {}
+                outcome => return outcome,
             }
-            _ => self.run(self.put_single(client, key, body)),
-        };
-        match attempt() {
-            Err(Error::Unavailable { reason, .. })
-                if reason.starts_with(fault::NOT_IMPLEMENTED)
-                    && self.conditional.swap(false, Ordering::Relaxed) =>
-            {
-                tracing::info!("the service knows no conditional writes: going on without");
-                attempt()
-            }
-            outcome => outcome,
+        }
+    }
+
+    fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        if self.journals.are_none() {
+            return Ok(None);
+        }
+        let client = &self.service()?.client;
+        self.run(async { Ok(self.find_unfinished(client, oid).await) })
+    }
+
+    fn give_up(&self, key: &Key) {
+        if let Some(service) = self.service.get() {
+            service.runtime.block_on(self.give_up_unfinished(key));
         }
     }
 }
@@ -362,6 +429,12 @@ async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
 
 fn is_out_of_range(error: &Error) -> bool {
     matches!(error, Error::Unavailable { reason, .. } if reason.starts_with(fault::RANGE))
+}
+
+/// Returns whether a service refuses checksums as such, not for being wrong.
+fn is_about_checksums(reason: &str) -> bool {
+    let refuses = ["NotImplemented", "Invalid", "Unsupported"].iter().any(|word| reason.starts_with(word));
+    refuses && reason.to_ascii_lowercase().contains("checksum")
 }
 
 fn no_service() -> Error {

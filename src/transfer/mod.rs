@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -24,6 +25,7 @@ mod budget;
 mod download;
 mod history;
 mod progress;
+mod resume;
 mod upload;
 
 use budget::{Budget, Permit};
@@ -51,6 +53,8 @@ pub struct Transfer {
     registered: OnceLock<()>,
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
+    /// How long the transfer of one object may take.
+    patience: Option<Duration>,
     cancel: Cancel,
 }
 
@@ -75,12 +79,13 @@ impl Transfer {
     /// # Errors
     /// Settings, git, and a local disk that cannot be written.
     pub fn open(folder: &Path, session: &Session, cancel: &Cancel) -> Result<Self> {
-        let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
+        let git = Git::new(folder.to_path_buf(), Duration::from_secs(60), cancel.clone());
         let place = Place::find(&git)?;
         let config = Config::read(&git, &place)?;
         let settings = Settings::read(&config)?;
         let location =
             settings.location(session.store.as_deref(), &config, session.operation, &session.remote)?;
+        let cancel = &cancel.with_own_deadline();
         let store = settings.open(&location, cancel);
         let git = Git::new(folder.to_path_buf(), settings.git_patience, cancel.clone());
         Self::with_store(
@@ -119,6 +124,7 @@ impl Transfer {
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
             git,
+            patience: settings.transfer_patience,
             cancel: cancel.clone(),
         })
     }
@@ -126,6 +132,18 @@ impl Transfer {
     /// Returns the folder of this process' temporary files.
     pub fn workspace(&self) -> &Path {
         self.workspace.path()
+    }
+
+    /// Does the work of one transfer in the time that it may take.
+    fn in_time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.cancel.set_deadline(self.patience);
+        let outcome = work();
+        let late = self.patience.filter(|_| self.cancel.is_late());
+        self.cancel.set_deadline(None);
+        match (outcome, late) {
+            (Err(Error::Cancelled), Some(patience)) => Err(Error::Late { patience }),
+            (outcome, _) => outcome,
+        }
     }
 
     fn depot_error(&self, source: depot::Error) -> Error {

@@ -7,6 +7,7 @@ mod damage;
 mod formats;
 mod git;
 mod requests;
+mod resume;
 mod services;
 mod smoke;
 #[cfg(feature = "soak")]

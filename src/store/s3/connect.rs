@@ -56,6 +56,7 @@ impl S3Store {
         let shared = self.patient(chain.loader().no_credentials()).load().await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             .interceptor(retry::CountTries)
+            .interceptor(self.flow.clone())
             .retry_classifier(retry::AlsoRetry)
             .force_path_style(wants_path_style(&self.location));
         let renewing = Renewing::new(chain);

@@ -13,6 +13,9 @@ pub(super) const RANGE: &str = "InvalidRange";
 /// What the reason of a header that the service does not know begins with.
 pub(super) const NOT_IMPLEMENTED: &str = "NotImplemented";
 
+/// What the reason begins with where a service knows no uploads in parts.
+pub(super) const NO_PARTS: &str = "uploads in parts do not work";
+
 /// Longest text of a service that is passed on.
 const REASON_MAX_CHARS: usize = 300;
 
@@ -59,6 +62,23 @@ impl Fault {
     pub(super) fn says_nothing_was_stored(&self) -> bool {
         self.code.as_deref() != Some("NoSuchUpload")
             && matches!(self.status, Some(300..=408 | 410 | 411 | 413..=428 | 430..=499 | 501))
+    }
+
+    /// Returns whether the answer to the beginning of an upload in parts shows that the service knows none: it is
+    /// refused as such, or cannot be read.
+    pub(super) const fn knows_no_parts(&self) -> bool {
+        matches!(self.status, Some(200..=299 | 405 | 501))
+    }
+
+    /// Returns whether asking again, later or with other credentials, would change nothing.
+    pub(super) fn is_final(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        matches!(self.status, Some(200..=407 | 410..=428 | 430..=499 | 501)) && !is_about_credentials(code)
+    }
+
+    /// Returns what the service said.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Turns it into the error of a call on `key`; `put` carries the whole key where one file is meant.

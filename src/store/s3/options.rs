@@ -1,5 +1,6 @@
 //! How to deal with a service: with how much patience, as whom, and how it is to keep what it is given.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption, StorageClass};
@@ -7,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Pace;
+use crate::model::limits::{PART_BYTES, UPLOAD_AGE_MAX};
 use crate::model::{Entry, Key};
 
 /// How to deal with a service. Each is a setting, so that tests of faults take milliseconds.
@@ -22,6 +24,13 @@ pub struct S3Options {
     pub attempts: u32,
     /// The pause before the second try; it doubles, with jitter.
     pub backoff: Duration,
+    /// Bytes of one part of an upload in parts; files of up to eight of them go up in one request.
+    pub part_size: u64,
+    /// The private folder in which uploads in parts are remembered until they are done; without one none is gone
+    /// on with.
+    pub uploads: Option<PathBuf>,
+    /// From which age on an upload in parts is given up instead.
+    pub upload_age: Duration,
     /// The limit of bytes that are sent, where there is one.
     pub upload_pace: Option<Pace>,
     /// The limit of bytes that are received, where there is one.
@@ -32,6 +41,13 @@ pub struct S3Options {
     pub keeping: Keeping,
 }
 
+impl S3Options {
+    /// Returns up to which size a file goes up in one request.
+    pub(super) const fn single_put_max_bytes(&self) -> u64 {
+        self.part_size.saturating_mul(8)
+    }
+}
+
 impl Default for S3Options {
     fn default() -> Self {
         Self {
@@ -40,6 +56,9 @@ impl Default for S3Options {
             stall_timeout: Duration::from_secs(60),
             attempts: 8,
             backoff: Duration::from_millis(500),
+            part_size: PART_BYTES,
+            uploads: None,
+            upload_age: UPLOAD_AGE_MAX,
             upload_pace: None,
             download_pace: None,
             access: Access::default(),

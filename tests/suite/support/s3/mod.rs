@@ -179,6 +179,16 @@ impl S3Server {
         self.rules(|rules| rules.ignore_ranges = true);
     }
 
+    /// Refuses checksums in any request, as older services do.
+    pub fn refuse_checksums(&self) {
+        self.rules(|rules| rules.refuse_checksums = true);
+    }
+
+    /// Lists parts of uploads without their checksums.
+    pub fn hide_part_checksums(&self) {
+        self.rules(|rules| rules.hide_part_checksums = true);
+    }
+
     /// Lets everybody read and list, credentials or none.
     pub fn make_public(&self) {
         self.rules(|rules| rules.public = true);
@@ -273,6 +283,14 @@ impl S3Server {
     /// Keys of multipart uploads that were begun and neither completed nor aborted.
     pub fn open_uploads(&self) -> Vec<String> {
         self.shared.backend.state().uploads.values().map(|upload| upload.key.clone()).collect()
+    }
+
+    /// Flips a bit of the first part that was sent, and changes its tag and checksums as if it had been sent like that.
+    #[track_caller]
+    pub fn damage_a_part(&self) {
+        let mut state = self.shared.backend.state();
+        let upload = state.uploads.values_mut().next().expect("an open upload");
+        uploads::damage(upload.parts.values_mut().next().expect("a part"));
     }
 
     fn with_bucket<T>(&self, act: impl FnOnce(&mut state::Objects) -> T) -> T {
