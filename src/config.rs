@@ -16,7 +16,7 @@ use crate::model::limits::{
 };
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
-use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping};
+use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping, Tags};
 use crate::store::{DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
@@ -362,6 +362,7 @@ impl Source<'_> {
             encryption: self.encryption()?,
             storage_class: self.class("storageClass")?,
             delta_storage_class: self.class("deltaStorageClass")?,
+            tags: self.tags()?,
         })
     }
 
@@ -384,6 +385,12 @@ impl Source<'_> {
         class
             .map(Some)
             .ok_or_else(|| found.wrong("expected a class that can be read at once, like STANDARD_IA"))
+    }
+
+    fn tags(&self) -> Result<Option<Tags>> {
+        let Some(found) = self.text("tags") else { return Ok(None) };
+        let tags = Tags::parse(&found.value);
+        tags.map(Some).ok_or_else(|| found.wrong("expected up to ten tags like team=game&cost=art"))
     }
 
     fn effort(&self) -> Result<Effort> {

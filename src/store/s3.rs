@@ -43,7 +43,7 @@ use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
 use flow::Flow;
 use journal::Journals;
-pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options};
+pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options, Tags};
 pub use pace::Pace;
 use parts::Resumable;
 
@@ -71,11 +71,24 @@ pub struct S3Store {
 
 #[derive(Debug)]
 struct Service {
-    // Declared before the runtime, so that it goes first.
+    // Declared before the runtime, so that they go first.
     client: Client,
+    /// The same with the bucket elsewhere in the address, where nothing but a guess says where it belongs.
+    other_style: Option<Client>,
+    /// Set once the service has refused the first style.
+    uses_other: AtomicBool,
     /// Whether it is asked without credentials.
     anonymous: bool,
     runtime: Runtime,
+}
+
+impl Service {
+    fn client(&self) -> &Client {
+        match &self.other_style {
+            Some(other) if self.uses_other.load(Ordering::Relaxed) => other,
+            _ => &self.client,
+        }
+    }
 }
 
 impl S3Store {
@@ -162,8 +175,20 @@ impl S3Store {
         is_new
     }
 
+    /// Learns from a refusal where the service wants the bucket; returns whether the same call may work so.
+    fn takes_other_style(&self, error: &Error) -> bool {
+        let wants_it = matches!(error, Error::Settings { reason } if reason.starts_with(fault::OTHER_STYLE));
+        let service = self.service.get().filter(|service| wants_it && service.other_style.is_some());
+        let is_new = service.is_some_and(|service| !service.uses_other.swap(true, Ordering::Relaxed));
+        if is_new {
+            tracing::info!("the service wants the bucket elsewhere in its address");
+        }
+        is_new
+    }
+
     fn put_once(&self, key: &Key, body: &Body<'_>) -> Result<()> {
-        let Service { client, runtime, .. } = self.service()?;
+        let service = self.service()?;
+        let (client, runtime) = (service.client(), &service.runtime);
         let size = body.source.size();
         match body.source {
             Source::File { path, .. }
@@ -184,7 +209,7 @@ impl S3Store {
     }
 
     async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
-        let request = self.service.get().map(|service| service.client.head_object());
+        let request = self.service.get().map(|service| service.client().head_object());
         let Some(request) = request else { return Ok(None) };
         let sent = request
             .bucket(&self.location.bucket)
@@ -215,6 +240,7 @@ impl S3Store {
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
             .set_storage_class(self.options.keeping.class(key))
+            .set_tagging(self.options.keeping.tagging(key))
             .set_request_payer(self.options.access.payer())
             .set_if_none_match(self.conditional.load(Ordering::Relaxed).then(|| "*".into()))
             .body(sent.count(stream(key, body.source).await?));
@@ -268,7 +294,7 @@ impl S3Store {
     }
 
     fn wanted(&self, key: &Key) -> Result<Wanted> {
-        let client = self.service()?.client.clone();
+        let client = self.service()?.client().clone();
         let (location, options) = (self.location.clone(), self.options.clone());
         Ok(Wanted { key: key.clone(), client, location, options })
     }
@@ -280,7 +306,7 @@ impl S3Store {
     async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
         let service = self.service.get().ok_or_else(no_service)?;
         let sent = service
-            .client
+            .client()
             .list_objects_v2()
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
@@ -349,7 +375,13 @@ impl ReadStore for S3Store {
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
         let mut token = None;
         loop {
-            let page = self.run(self.list_page(prefix, token.take()))?;
+            let page = match self.run(self.list_page(prefix, token.clone())) {
+                // The first request of every process is a listing: so all others know.
+                Err(error) if self.takes_other_style(&error) => {
+                    self.run(self.list_page(prefix, token.clone()))?
+                }
+                page => page?,
+            };
             for listed in page.listed {
                 if visit(listed) == Visit::Stop {
                     return Ok(());
@@ -381,7 +413,7 @@ impl WriteStore for S3Store {
         if self.journals.are_none() {
             return Ok(None);
         }
-        let client = &self.service()?.client;
+        let client = self.service()?.client();
         self.run(async { Ok(self.find_unfinished(client, oid).await) })
     }
 

@@ -69,6 +69,8 @@ pub struct Session {
     pub store: Option<String>,
     /// How much time a smaller result is worth, where the command line says so.
     pub effort: Option<Effort>,
+    /// The AWS profile, where the command line says so.
+    pub profile: Option<String>,
     /// Whether an object that seems to be stored is read first, and stored again where that fails.
     pub repair: bool,
 }
@@ -82,7 +84,10 @@ impl Transfer {
         let git = Git::new(folder.to_path_buf(), Duration::from_secs(60), cancel.clone());
         let place = Place::find(&git)?;
         let config = Config::read(&git, &place)?;
-        let settings = Settings::read(&config)?;
+        let mut settings = Settings::read(&config)?;
+        if session.profile.is_some() {
+            settings.s3.access.profile = session.profile.clone();
+        }
         let location =
             settings.location(session.store.as_deref(), &config, session.operation, &session.remote)?;
         let cancel = &cancel.with_own_deadline();

@@ -123,6 +123,7 @@ impl World {
             remote: "origin".into(),
             store: None,
             effort: None,
+            profile: None,
             repair: false,
         };
         let parts = Parts { git, place, config, settings, location, session };

@@ -16,6 +16,9 @@ pub(super) const NOT_IMPLEMENTED: &str = "NotImplemented";
 /// What the reason begins with where a service knows no uploads in parts.
 pub(super) const NO_PARTS: &str = "uploads in parts do not work";
 
+/// What the reason begins with where a service wants the bucket in another part of its address.
+pub(super) const OTHER_STYLE: &str = "this service wants the bucket elsewhere in its address";
+
 /// Longest text of a service that is passed on.
 const REASON_MAX_CHARS: usize = 300;
 
@@ -105,9 +108,9 @@ impl Fault {
                     reason: format!("the bucket is in another region or at another address ({reason})"),
                 }
             }
-            (_, "SecondLevelDomainForbidden" | "PathStyleDomainForbidden", _) => Error::Settings {
+            (_, code, _) if is_about_style(code) => Error::Settings {
                 reason: format!(
-                    "this service wants the bucket in the host name: add path-style=false to the store URL ({reason})"
+                    "{OTHER_STYLE}: add path-style=false to the store URL, or path-style=true where it has that ({reason})"
                 ),
             },
             (Some(401 | 403), _, _) => Error::Denied { verb, key, reason },
@@ -118,6 +121,17 @@ impl Fault {
             _ => Error::Unavailable { verb, key, reason },
         }
     }
+}
+
+/// Returns whether a service refuses the style of an address, in the words of those that do.
+fn is_about_style(code: &str) -> bool {
+    matches!(
+        code,
+        "SecondLevelDomainForbidden"
+            | "PathStyleDomainForbidden"
+            | "InvalidPathAccess"
+            | "VirtualHostDomainRequired"
+    )
 }
 
 fn is_about_credentials(code: &str) -> bool {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Pace;
 use crate::model::limits::{PART_BYTES, UPLOAD_AGE_MAX};
@@ -107,6 +108,8 @@ pub struct Keeping {
     pub storage_class: Option<Class>,
     /// The storage class of deltas; else the bucket's own.
     pub delta_storage_class: Option<Class>,
+    /// The tags of copies.
+    pub tags: Option<Tags>,
 }
 
 impl Keeping {
@@ -124,11 +127,36 @@ impl Keeping {
         }
     }
 
+    /// Returns the tags of a copy.
+    pub(super) fn tagging(&self, key: &Key) -> Option<String> {
+        let is_copy = matches!(Entry::parse(key.as_str()), Some(Entry::Copy(_)));
+        self.tags.as_ref().filter(|_| is_copy).map(|tags| tags.0.clone())
+    }
+
     /// Returns the class of a copy. The store's other files are tiny, and classes charge for a least size.
     pub(super) fn class(&self, key: &Key) -> Option<StorageClass> {
         let Some(Entry::Copy(copy)) = Entry::parse(key.as_str()) else { return None };
         let class = if copy.base().is_some() { &self.delta_storage_class } else { &self.storage_class };
         class.as_ref().map(|class| StorageClass::from(class.0.as_str()))
+    }
+}
+
+/// Tags of what is stored, for bills and the rules of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags(String);
+
+impl Tags {
+    /// Reads `name=value&name=value`; `None` for what no service takes: more than ten, none, or too long ones.
+    pub fn parse(text: &str) -> Option<Self> {
+        let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let tag = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            let fits = (1..=128).contains(&name.chars().count()) && value.chars().count() <= 256;
+            (fits && !text.chars().any(char::is_control))
+                .then(|| format!("{}={}", escaped(name), escaped(value)))
+        };
+        let tags: Vec<_> = text.split('&').map(tag).collect::<Option<_>>()?;
+        (tags.len() <= 10).then(|| Self(tags.join("&")))
     }
 }
 
@@ -190,6 +218,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(Class::parse(text).is_some(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_are_pairs_and_few() {
+        for (text, header) in [
+            ("team=game", Some("team=game")),
+            ("cost centre=a/b&empty=", Some("cost%20centre=a%2Fb&empty=")),
+            ("", None),
+            ("team", None),
+            ("=game", None),
+            (&"a=b&".repeat(10), None),
+        ] {
+            assert_eq!(Tags::parse(text).map(|tags| tags.0).as_deref(), header, "{text}");
         }
     }
 

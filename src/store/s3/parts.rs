@@ -112,6 +112,7 @@ impl S3Store {
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
             .set_storage_class(self.options.keeping.class(key))
+            .set_tagging(self.options.keeping.tagging(key))
             .set_request_payer(payer.clone())
             .send()
             .await;
@@ -298,7 +299,7 @@ impl S3Store {
             return;
         };
         for journal in self.journals.left_behind().filter(|journal| self.journals.is_over(journal)) {
-            let upload = self.opened(&service.client, journal);
+            let upload = self.opened(service.client(), journal);
             upload.give_up(self.options.read_timeout).await;
         }
     }

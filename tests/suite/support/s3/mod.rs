@@ -22,6 +22,7 @@ use bytes::Bytes;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::crypto::{Checksum as _, Md5};
+use s3s::host::SingleDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use tokio::runtime::Runtime;
@@ -81,15 +82,25 @@ struct Shared {
 impl S3Server {
     /// Starts a server with one empty bucket.
     pub fn start() -> S3Server {
-        S3Server::start_with(None)
+        S3Server::start_with("127.0.0.1:0", None, None)
+    }
+
+    /// Starts one on the loopback address of IPv6.
+    pub fn start_v6() -> S3Server {
+        S3Server::start_with("[::1]:0", None, None)
+    }
+
+    /// Starts one that also understands `http://bucket.DOMAIN/key`, for whoever reaches it as its proxy.
+    pub fn start_with_domain(domain: &str) -> S3Server {
+        S3Server::start_with("127.0.0.1:0", None, Some(domain))
     }
 
     /// Starts one that speaks TLS. Nobody trusts it but whoever knows the authority in `AUTHORITY`.
     pub fn start_tls() -> S3Server {
-        S3Server::start_with(Some(tls_acceptor()))
+        S3Server::start_with("127.0.0.1:0", Some(tls_acceptor()), None)
     }
 
-    fn start_with(tls: Option<TlsAcceptor>) -> S3Server {
+    fn start_with(address: &str, tls: Option<TlsAcceptor>, domain: Option<&str>) -> S3Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -97,8 +108,8 @@ impl S3Server {
             .enable_all()
             .build()
             .expect("a runtime");
-        let shared = Arc::new(Shared::new());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let shared = Arc::new(Shared::new(domain));
+        let listener = std::net::TcpListener::bind(address).expect("a loopback port");
         listener.set_nonblocking(true).expect("a listener tokio can take");
         let address = listener.local_addr().expect("the address just bound");
         runtime.spawn(serve::accept(listener, tls, shared.clone()));
@@ -308,11 +319,14 @@ impl Drop for S3Server {
 }
 
 impl Shared {
-    fn new() -> Shared {
+    fn new(domain: Option<&str>) -> Shared {
         let backend = Backend::default();
         let mut builder = S3ServiceBuilder::new(backend.clone());
         builder.set_auth(OneUser);
         builder.set_access(Doorkeeper(backend.clone()));
+        if let Some(domain) = domain {
+            builder.set_host(SingleDomain::new(domain).expect("a domain"));
+        }
         Shared {
             service: builder.build(),
             backend,
