@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod codec;
 mod damage;
+mod engines;
 mod formats;
 mod git;
 mod requests;

@@ -108,6 +108,9 @@ impl Fault {
                     reason: format!("the bucket is in another region or at another address ({reason})"),
                 }
             }
+            (_, "EntityTooSmall", _) => Error::Settings {
+                reason: format!("the service wants larger parts than lfs-delta.partSize says ({reason})"),
+            },
             (_, code, _) if is_about_style(code) => Error::Settings {
                 reason: format!(
                     "{OTHER_STYLE}: add path-style=false to the store URL, or path-style=true where it has that ({reason})"

@@ -13,6 +13,10 @@ pub enum Tool {
     GitLfsOld,
     /// SeaweedFS 4.48: an S3 server that is not ours.
     Weed,
+    /// rclone 1.75.2: an S3 server that ignores much of S3.
+    Rclone,
+    /// Garage 2.5.0: an S3 server without conditional writes. For `--soak` only.
+    Garage,
 }
 
 impl Tool {
@@ -22,7 +26,14 @@ impl Tool {
             Tool::GitLfs => ("LFS_DELTA_TEST_GIT_LFS", "git-lfs-3.6.1/git-lfs"),
             Tool::GitLfsOld => ("LFS_DELTA_TEST_GIT_LFS_OLD", "git-lfs-old/git-lfs"),
             Tool::Weed => ("LFS_DELTA_TEST_WEED", "seaweedfs-4.48/weed"),
+            Tool::Rclone => ("LFS_DELTA_TEST_RCLONE", "rclone-1.75.2/rclone"),
+            Tool::Garage => ("LFS_DELTA_TEST_GARAGE", "garage-2.5.0/bin/garage"),
         }
+    }
+
+    /// The variable that names the program.
+    pub fn variable(self) -> &'static str {
+        self.place().0
     }
 
     /// The program's absolute path.
