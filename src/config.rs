@@ -11,11 +11,12 @@ use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::git::{Config, Operation, Origin};
 use crate::model::limits::{
-    CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE, MEMORY_MAX_BYTES, THREADS_MAX,
+    CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE, MEMORY_MAX_BYTES, PART_MIN_BYTES,
+    SINGLE_PUT_MAX_BYTES, THREADS_MAX,
 };
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
-use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping};
+use crate::store::s3::{Access, Anonymous, Certificates, Class, Encryption, Keeping, Tags};
 use crate::store::{ArtefactStore, DirectoryStore, Pace, S3Options, S3Store, WriteStore};
 
 /// Services whose own addresses need no word of the user: their names, and below which domains they answer.
@@ -94,6 +95,8 @@ pub struct Settings {
     pub memory_max_bytes: u64,
     /// Patience with an S3 service.
     pub s3: S3Options,
+    /// Patience with the transfer of one object, where it has an end.
+    pub transfer_patience: Option<Duration>,
     /// Patience with one git command.
     pub git_patience: Duration,
     /// Age from which leftovers of dead processes are swept.
@@ -120,6 +123,11 @@ impl Settings {
             stall_timeout: source.duration("stallTimeout", defaults.stall_timeout)?,
             attempts: source.number("attempts", u64::from(defaults.attempts))?.clamp(1, 100) as u32,
             backoff: source.duration("backoff", defaults.backoff)?,
+            part_size: source
+                .size("partSize", defaults.part_size)?
+                .clamp(PART_MIN_BYTES, SINGLE_PUT_MAX_BYTES / 8),
+            uploads: None,
+            upload_age: source.duration("leftoverAge", defaults.upload_age)?,
             upload_pace: source.pace("limit-upload", cache_folder.as_deref())?,
             download_pace: source.pace("limit-download", cache_folder.as_deref())?,
             access: source.access()?,
@@ -132,6 +140,8 @@ impl Settings {
             threads: source.threads()?,
             memory_max_bytes: source.size("memory", MEMORY_MAX_BYTES)?,
             s3,
+            transfer_patience: Some(source.duration("transferTimeout", Duration::ZERO)?)
+                .filter(|time| !time.is_zero()),
             git_patience: source.duration("gitTimeout", Duration::from_secs(60))?,
             leftover_age: source.duration("leftoverAge", LEFTOVER_AGE)?,
             register: source.switch("register", true)?,
@@ -187,7 +197,11 @@ impl Settings {
     /// Opens the store at a location; nothing is contacted.
     pub fn open(&self, location: &Location, cancel: &Cancel) -> Box<dyn WriteStore> {
         match location {
-            Location::S3(s3) => Box::new(S3Store::new(s3.clone(), self.s3.clone(), cancel.clone())),
+            Location::S3(s3) => {
+                let uploads = self.store_folder(location).map(|folder| folder.join("uploads"));
+                let options = S3Options { uploads, ..self.s3.clone() };
+                Box::new(S3Store::new(s3.clone(), options, cancel.clone()))
+            }
             Location::Directory(root) => Box::new(DirectoryStore::new(root.clone(), cancel.clone())),
         }
     }
@@ -359,6 +373,7 @@ impl Source<'_> {
             encryption: self.encryption()?,
             storage_class: self.class("storageClass")?,
             delta_storage_class: self.class("deltaStorageClass")?,
+            tags: self.tags()?,
         })
     }
 
@@ -381,6 +396,12 @@ impl Source<'_> {
         class
             .map(Some)
             .ok_or_else(|| found.wrong("expected a class that can be read at once, like STANDARD_IA"))
+    }
+
+    fn tags(&self) -> Result<Option<Tags>> {
+        let Some(found) = self.text("tags") else { return Ok(None) };
+        let tags = Tags::parse(&found.value);
+        tags.map(Some).ok_or_else(|| found.wrong("expected up to ten tags like team=game&cost=art"))
     }
 
     fn effort(&self) -> Result<Effort> {

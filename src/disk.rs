@@ -15,8 +15,10 @@ use crate::clock;
 use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
 
 mod map;
+mod notes;
 mod slots;
 pub use map::{Bytes, Room};
+pub use notes::Notes;
 pub use slots::{Slots, Taken};
 
 /// Copies all of `reader` to `writer`, handing each buffer to `watch` first. Returns the bytes copied.
@@ -335,6 +337,30 @@ pub fn sweep_files(folder: &Path, prefix: &str, age: Duration) {
             tracing::debug!(path = %path.display(), ?removed, "swept a leftover file");
         }
     }
+}
+
+/// Removes a file; that it is gone already is no error.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a file a second name, as a link where the file system allows it, else as a copy.
+///
+/// # Errors
+/// What the file system says.
+pub fn link_or_copy(file: &Path, name: &Path) -> io::Result<()> {
+    fs::hard_link(file, name).or_else(|_| fs::copy(file, name).map(drop))
+}
+
+/// Returns the files in a folder; none where it cannot be read.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).into_iter().filter(|path| path.is_file()).collect()
 }
 
 /// Returns the folders in a folder; none where it cannot be read.

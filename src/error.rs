@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cancel;
 use crate::codec;
@@ -172,6 +173,12 @@ pub enum Error {
     /// A transfer took longer than anything that it saw may be relied upon.
     #[error("the transfer took more than two weeks")]
     Expired,
+    /// A transfer took longer than the user allows.
+    #[error("the transfer took more than {} s, as lfs-delta.transferTimeout allows", patience.as_secs_f32())]
+    Late {
+        /// How long it was allowed to take.
+        patience: Duration,
+    },
     /// git-lfs or the user wants to stop.
     #[error("cancelled")]
     Cancelled,
@@ -237,6 +244,7 @@ impl Error {
             Self::Disk { source, .. } if is_full(source) => Kind::DiskFull,
             Self::Disk { .. } => Kind::Disk,
             Self::Expired => Kind::Expired,
+            Self::Late { .. } => Kind::Late,
             Self::Cancelled => Kind::Cancelled,
             Self::PruneRefused => Kind::PruneRefused,
             Self::Usage(_) => Kind::Usage,
@@ -341,6 +349,7 @@ pub enum Kind {
     Denied,
     Credentials,
     Unavailable,
+    Late,
     LocalCorrupt,
     LocalMissing,
     NotStored,
@@ -464,6 +473,12 @@ pub const KINDS: &[KindEntry] = &[
         4001,
         8,
         "check the network and the address of the store, then repeat; nothing was lost",
+    ),
+    row(
+        Kind::Late,
+        4002,
+        8,
+        "repeat the command, a large upload goes on where it stopped; or raise lfs-delta.transferTimeout",
     ),
     row(
         Kind::LocalCorrupt,

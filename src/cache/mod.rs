@@ -77,9 +77,9 @@ impl Cache {
         }
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(folder)?;
-        let staged = tempfile::Builder::new().prefix(disk::STAGED_PREFIX).make_in(folder, |staged| {
-            fs::hard_link(file, staged).or_else(|_| fs::copy(file, staged).map(drop))
-        })?;
+        let staged = tempfile::Builder::new()
+            .prefix(disk::STAGED_PREFIX)
+            .make_in(folder, |staged| disk::link_or_copy(file, staged))?;
         disk::touch(staged.path());
         staged.persist(&path).map_err(|failed| failed.error)?;
         if self.offered.fetch_add(size, Ordering::Relaxed) >= OFFERS_BETWEEN_EVICTIONS {

@@ -99,6 +99,9 @@ pub enum Command {
         /// How much time a smaller result is worth: fast, default or max
         #[arg(long, value_name = "EFFORT", value_parser = effort)]
         effort: Option<Effort>,
+        /// The AWS profile to use, whatever the settings say
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
     },
 }
 

@@ -25,6 +25,7 @@ pub(super) fn open(
         remote: "origin".into(),
         store: stores.first().map(|&store| store.to_owned()),
         effort: None,
+        profile: None,
         repair: false,
     };
     Ok((Transfer::open_by_hand(&context.folder, &session, &context.cancel)?, rest))

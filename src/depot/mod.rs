@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crate::codec::{self, Header};
 use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES, RANGES_MIN_BYTES};
 use crate::model::{Chain, CopyId, CopyName, Entry, Key, KeyPrefix, Link, Nonce, Oid, StoredCopy};
-use crate::store::{self, Body, Listed, Verb, Visit, WriteStore, get_bytes, put_bytes};
+use crate::store::{self, Body, Listed, Unfinished, Verb, Visit, WriteStore, get_bytes, put_bytes};
 
 mod listings;
 mod memory;
@@ -518,6 +518,28 @@ impl Depot {
         let copy = StoredCopy { name: *name, size: body.source.size() };
         self.listings.add(&copy);
         Ok(copy)
+    }
+
+    /// Finds an upload of a copy of this object that broke on this machine and may go on: the name is used for the same
+    /// bytes, and nothing ever showed under it.
+    ///
+    /// A delta's base is looked at anew (R4a); one that is not settled any more ends the upload.
+    ///
+    /// # Errors
+    /// What the store says of the base.
+    pub fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        let Some(found) = self.store.unfinished(oid)? else { return Ok(None) };
+        let Some(base) = found.name.base() else { return Ok(Some(found)) };
+        let folder = self.look(&base.oid)?;
+        let copy = folder.find(&base).filter(|_| !folder.is_condemned(&base));
+        if let Some(copy) = copy
+            && self.is_settled(&copy, folder.seen())?
+        {
+            return Ok(Some(found));
+        }
+        tracing::info!(%base, "the base of an unfinished upload is condemned or gone: beginning anew");
+        self.store.give_up(&Key::copy(&found.name));
+        Ok(None)
     }
 
     /// Remembers on this machine that a copy is settled, and what reading it costs.

@@ -113,11 +113,20 @@ pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// A pointer is never longer; git-lfs itself stops at this size.
 pub const POINTER_MAX_BYTES: u64 = 1024;
 
-/// Objects up to this size go up in one request; the limit of the service is 5 GiB.
-pub const SINGLE_PUT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// The most that one request may store, by the service's own word.
+pub const SINGLE_PUT_MAX_BYTES: u64 = 5 << 30;
 
-/// The smallest part of an upload in parts. Parts grow with the object: the service allows 10,000.
-pub const PART_MIN_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of one part of an upload in parts, where it is not set. Parts grow with the object: the service allows 10,000.
+pub const PART_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Smaller parts cost more in requests than they save; most services want 5 MiB.
+pub const PART_MIN_BYTES: u64 = 64 * 1024;
+
+/// Larger parts, of files over 160 GB, do not wait in memory: they are read once more when they are sent.
+pub const PART_MEMORY_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An upload in parts that was begun longer ago is given up, not gone on with (store protocol, rule 6).
+pub const UPLOAD_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Parts of one upload that are on their way at once.
 pub const PARTS_IN_FLIGHT: usize = 4;

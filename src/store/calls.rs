@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Body, Listed, ReadStore, Result, Verb, Visit, WriteStore};
-use crate::model::{Key, KeyPrefix};
+use super::{Body, Listed, ReadStore, Result, Unfinished, Verb, Visit, WriteStore};
+use crate::model::{Key, KeyPrefix, Oid};
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,14 @@ impl<S: WriteStore> WriteStore for Calls<S> {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
         self.note(Verb::Put, key.as_str(), body.source.size());
         self.inner.put(key, body)
+    }
+
+    fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        self.inner.unfinished(oid)
+    }
+
+    fn give_up(&self, key: &Key) {
+        self.inner.give_up(key);
     }
 }
 

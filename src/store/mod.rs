@@ -13,9 +13,9 @@
 //! What surprises: nothing here deletes. The first release of the format only adds.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::model::{Key, KeyPrefix, Oid};
+use crate::model::{CopyName, Key, KeyPrefix, Oid};
 
 pub mod artefacts;
 #[doc(hidden)]
@@ -87,6 +87,19 @@ impl Source<'_> {
     }
 }
 
+/// An upload of a copy that a process of this machine began, and that broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which copy it was to be.
+    pub name: CopyName,
+    /// SHA-256 of its bytes.
+    pub digest: Oid,
+    /// How many there are.
+    pub size: u64,
+    /// The file that has them; none for a raw copy, whose bytes are the object's own.
+    pub payload: Option<PathBuf>,
+}
+
 /// Reading, which needs no right to write.
 pub trait ReadStore: Send + Sync {
     /// Returns a reader of the file, or of its first `limit` bytes.
@@ -125,6 +138,20 @@ pub trait WriteStore: ReadStore {
     /// # Errors
     /// `AlreadyExists` when the key is taken, `Digest` when the bytes are not what they should be.
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()>;
+
+    /// Finds an upload of a copy of this object that broke: a `put` of the same bytes under its name goes on with it.
+    ///
+    /// # Errors
+    /// `Cancelled`. Whatever else fails only costs sending everything again.
+    fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        let _ = oid;
+        Ok(None)
+    }
+
+    /// Gives up an upload that `unfinished` returned.
+    fn give_up(&self, key: &Key) {
+        let _ = key;
+    }
 }
 
 impl ReadStore for Box<dyn WriteStore> {

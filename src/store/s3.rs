@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -21,10 +21,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use super::artefacts::{Checksum, Metadata, Placing};
-use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
+use super::{Body, Error, Listed, ReadStore, Result, Source, Unfinished, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{
-    BUFFER_BYTES, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
+    BUFFER_BYTES, PARTS_IN_FLIGHT, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
 };
 use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
 
@@ -34,6 +34,8 @@ mod connect;
 mod credentials;
 mod download;
 mod fault;
+mod flow;
+mod journal;
 mod options;
 mod pace;
 mod parts;
@@ -42,8 +44,11 @@ mod watch;
 
 use download::{Download, Part, Stream, Wanted};
 use fault::Fault;
-pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options};
+use flow::Flow;
+use journal::Journals;
+pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options, Tags};
 pub use pace::Pace;
+use parts::Resumable;
 
 /// A store in a bucket, or below a prefix of one.
 #[derive(Debug)]
@@ -54,28 +59,56 @@ pub struct S3Store {
     service: OnceLock<Service>,
     /// Cleared when the service says that it does not know conditional writes.
     conditional: AtomicBool,
+    /// Cleared when it says that it does not know checksums.
+    checksums: AtomicBool,
+    /// Cleared when it turns out that it knows no uploads in parts.
+    parts: AtomicBool,
+    flow: Flow,
+    journals: Journals,
+    resumable: Mutex<Resumable>,
+    /// Set once uploads that are too old were looked for.
+    swept: AtomicBool,
     /// One permit for each piece of a download that may be fetched ahead.
     pieces: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Service {
-    // Declared before the runtime, so that it goes first.
+    // Declared before the runtime, so that they go first.
     client: Client,
+    /// The same with the bucket elsewhere in the address, where nothing but a guess says where it belongs.
+    other_style: Option<Client>,
+    /// Set once the service has refused the first style.
+    uses_other: AtomicBool,
     /// Whether it is asked without credentials.
     anonymous: bool,
     runtime: Runtime,
+}
+
+impl Service {
+    fn client(&self) -> &Client {
+        match &self.other_style {
+            Some(other) if self.uses_other.load(Ordering::Relaxed) => other,
+            _ => &self.client,
+        }
+    }
 }
 
 impl S3Store {
     /// Names a store; nothing is contacted and no credentials are looked for.
     pub fn new(location: S3Location, options: S3Options, cancel: Cancel) -> Self {
         Self {
+            journals: Journals::new(options.uploads.clone(), options.upload_age),
             location,
             options,
             cancel,
             service: OnceLock::new(),
             conditional: AtomicBool::new(true),
+            checksums: AtomicBool::new(true),
+            parts: AtomicBool::new(true),
+            flow: Flow::new(PARTS_IN_FLIGHT.max(PIECES_AHEAD_MAX + 1)),
+            resumable: Mutex::default(),
+            swept: AtomicBool::new(false),
             pieces: Arc::new(Semaphore::new(PIECES_AHEAD_MAX)),
         }
     }
@@ -119,8 +152,69 @@ impl S3Store {
         }
     }
 
+    fn sends_checksums(&self) -> bool {
+        self.checksums.load(Ordering::Relaxed)
+    }
+
+    fn resumable(&self) -> MutexGuard<'_, Resumable> {
+        self.resumable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from a refusal what the service does not know; returns whether the same call may work without.
+    fn goes_without(&self, reason: &str) -> bool {
+        let (what, known) = if is_about_checksums(reason) {
+            ("checksums", &self.checksums)
+        } else if reason.starts_with(fault::NO_PARTS) {
+            ("uploads in parts", &self.parts)
+        } else if reason.starts_with(fault::NOT_IMPLEMENTED) {
+            ("conditional writes", &self.conditional)
+        } else {
+            return false;
+        };
+        let is_new = known.swap(false, Ordering::Relaxed);
+        if is_new {
+            tracing::info!(reason, "the service knows no {what}: going on without");
+        }
+        is_new
+    }
+
+    /// Learns from a refusal where the service wants the bucket; returns whether the same call may work so.
+    fn takes_other_style(&self, error: &Error) -> bool {
+        let wants_it = matches!(error, Error::Settings { reason } if reason.starts_with(fault::OTHER_STYLE));
+        let service = self.service.get().filter(|service| wants_it && service.other_style.is_some());
+        let is_new = service.is_some_and(|service| !service.uses_other.swap(true, Ordering::Relaxed));
+        if is_new {
+            tracing::info!("the service wants the bucket elsewhere in its address");
+        }
+        is_new
+    }
+
+    /// Stores a file in one request, or in parts where it is large.
+    fn store_once(&self, order: &Order<'_>) -> Result<()> {
+        let Order { key, body, .. } = *order;
+        let service = self.service()?;
+        let (client, runtime) = (service.client(), &service.runtime);
+        let size = body.source.size();
+        match body.source {
+            Source::File { path, .. }
+                if size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed) =>
+            {
+                // Looks at the cancellation by itself: it has parts to give up.
+                runtime
+                    .block_on(self.put_parts(client, order, path, size))
+                    .map_err(|error| self.explain(error))
+            }
+            _ if size > SINGLE_PUT_MAX_BYTES => Err(Error::Settings {
+                reason: format!(
+                    "this service knows no uploads in parts, and no more than 5 GiB in one: {key}"
+                ),
+            }),
+            _ => self.run(self.put_single(client, order)),
+        }
+    }
+
     async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
-        let request = self.service.get().map(|service| service.client.head_object());
+        let request = self.service.get().map(|service| service.client().head_object());
         let Some(request) = request else { return Ok(None) };
         let sent = request
             .bucket(&self.location.bucket)
@@ -142,27 +236,13 @@ impl S3Store {
         }
     }
 
-    /// Stores a file in one request, or in parts where it is large.
+    /// Stores a file, without what the service turns out not to know.
     fn store(&self, order: &Order<'_>) -> Result<()> {
-        let Service { client, runtime, .. } = self.service()?;
-        let attempt = || match order.body.source {
-            Source::File { path, size } if size > SINGLE_PUT_MAX_BYTES => {
-                // Looks at the cancellation by itself: it has parts to give up.
-                runtime
-                    .block_on(self.put_parts(client, order, path, size))
-                    .map_err(|error| self.explain(error))
+        loop {
+            match self.store_once(order) {
+                Err(Error::Unavailable { reason, .. }) if self.goes_without(&reason) => {}
+                outcome => return outcome,
             }
-            _ => self.run(self.put_single(client, order)),
-        };
-        match attempt() {
-            Err(Error::Unavailable { reason, .. })
-                if reason.starts_with(fault::NOT_IMPLEMENTED)
-                    && self.conditional.swap(false, Ordering::Relaxed) =>
-            {
-                tracing::info!("the service knows no conditional writes: going on without");
-                attempt()
-            }
-            outcome => outcome,
         }
     }
 
@@ -181,12 +261,13 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .content_length(i64::try_from(body.source.size()).unwrap_or(i64::MAX))
-            .checksum_sha256(STANDARD.encode(body.digest.as_bytes()))
+            .set_checksum_sha256(self.sends_checksums().then(|| STANDARD.encode(body.digest.as_bytes())))
             .set_content_type(order.content_type())
             .set_metadata(order.user_metadata())
             .set_server_side_encryption(self.options.keeping.encryption())
             .set_ssekms_key_id(self.options.keeping.kms_key())
             .set_storage_class(order.class.clone())
+            .set_tagging(self.options.keeping.tagging(key))
             .set_request_payer(self.options.access.payer())
             .set_if_none_match(self.condition(order))
             .body(sent.count(stream(key, body.source).await?));
@@ -246,7 +327,7 @@ impl S3Store {
     }
 
     fn wanted(&self, key: &Key) -> Result<Wanted> {
-        let client = self.service()?.client.clone();
+        let client = self.service()?.client().clone();
         let (location, options) = (self.location.clone(), self.options.clone());
         Ok(Wanted { key: key.clone(), client, location, options })
     }
@@ -261,7 +342,7 @@ impl S3Store {
     fn follow(&self, (front, total): (Stream, Option<u64>)) -> Result<Box<dyn Read + Send>> {
         let reader = self.reader(front)?;
         Ok(match total {
-            Some(total) => Box::new(reader.followed(total, &self.pieces)),
+            Some(total) => Box::new(reader.followed(total, &self.pieces, &self.flow)),
             None => Box::new(reader),
         })
     }
@@ -273,7 +354,7 @@ impl S3Store {
     async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
         let service = self.service.get().ok_or_else(no_service)?;
         let sent = service
-            .client
+            .client()
             .list_objects_v2()
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
@@ -379,7 +460,13 @@ impl ReadStore for S3Store {
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
         let mut token = None;
         loop {
-            let page = self.run(self.list_page(prefix, token.take()))?;
+            let page = match self.run(self.list_page(prefix, token.clone())) {
+                // The first request of every process is a listing: so all others know.
+                Err(error) if self.takes_other_style(&error) => {
+                    self.run(self.list_page(prefix, token.clone()))?
+                }
+                page => page?,
+            };
             for listed in page.listed {
                 if visit(listed) == Visit::Stop {
                     return Ok(());
@@ -401,6 +488,20 @@ impl WriteStore for S3Store {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
         let class = self.options.keeping.class(key);
         self.store(&Order { key, body, metadata: None, placing: Placing::Create, class })
+    }
+
+    fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        if self.journals.are_none() {
+            return Ok(None);
+        }
+        let client = self.service()?.client();
+        self.run(async { Ok(self.find_unfinished(client, oid).await) })
+    }
+
+    fn give_up(&self, key: &Key) {
+        if let Some(service) = self.service.get() {
+            service.runtime.block_on(self.give_up_unfinished(key));
+        }
     }
 }
 
@@ -441,6 +542,12 @@ async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
 
 fn is_out_of_range(error: &Error) -> bool {
     matches!(error, Error::Unavailable { reason, .. } if reason.starts_with(fault::RANGE))
+}
+
+/// Returns whether a service refuses checksums as such, not for being wrong.
+fn is_about_checksums(reason: &str) -> bool {
+    let refuses = ["NotImplemented", "Invalid", "Unsupported"].iter().any(|word| reason.starts_with(word));
+    refuses && reason.to_ascii_lowercase().contains("checksum")
 }
 
 fn no_service() -> Error {

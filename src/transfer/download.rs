@@ -80,8 +80,8 @@ impl Transfer {
     /// # Errors
     /// `NotStored`, `Damaged`, `CodecUnknown`, and what the store or the disk says. No file is left then.
     pub fn download(&self, version: Version, meter: &Meter) -> Result<PathBuf> {
-        let file =
-            self.download_inner(version, meter).map_err(|error| error.about("download", version.oid))?;
+        let file = self.in_time(|| self.download_inner(version, meter));
+        let file = file.map_err(|error| error.about("download", version.oid))?;
         meter.finish();
         Ok(file)
     }

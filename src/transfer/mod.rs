@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -26,6 +27,7 @@ mod download;
 mod history;
 mod inspect;
 mod progress;
+mod resume;
 mod upload;
 
 pub(crate) use budget::{Budget, Permit};
@@ -55,6 +57,8 @@ pub struct Transfer {
     registered: OnceLock<()>,
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
+    /// How long the transfer of one object may take.
+    patience: Option<Duration>,
     cancel: Cancel,
 }
 
@@ -69,6 +73,8 @@ pub struct Session {
     pub store: Option<String>,
     /// How much time a smaller result is worth, where the command line says so.
     pub effort: Option<Effort>,
+    /// The AWS profile, where the command line says so.
+    pub profile: Option<String>,
     /// Whether an object that seems to be stored is read first, and stored again where that fails.
     pub repair: bool,
 }
@@ -79,12 +85,16 @@ impl Transfer {
     /// # Errors
     /// Settings, git, and a local disk that cannot be written.
     pub fn open(folder: &Path, session: &Session, cancel: &Cancel) -> Result<Self> {
-        let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
+        let git = Git::new(folder.to_path_buf(), Duration::from_secs(60), cancel.clone());
         let place = Place::find(&git)?;
         let config = Config::read(&git, &place)?;
-        let settings = Settings::read(&config)?;
+        let mut settings = Settings::read(&config)?;
+        if session.profile.is_some() {
+            settings.s3.access.profile = session.profile.clone();
+        }
         let location =
             settings.location(session.store.as_deref(), &config, session.operation, &session.remote)?;
+        let cancel = &cancel.with_own_deadline();
         let store = settings.open(&location, cancel);
         let git = Git::new(folder.to_path_buf(), settings.git_patience, cancel.clone());
         let lfs_folder = place.lfs_folder(&config);
@@ -123,6 +133,7 @@ impl Transfer {
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
             git,
+            patience: settings.transfer_patience,
             cancel: cancel.clone(),
         })
     }
@@ -130,6 +141,18 @@ impl Transfer {
     /// Returns the folder of this process' temporary files.
     pub fn workspace(&self) -> &Path {
         self.workspace.path()
+    }
+
+    /// Does the work of one transfer in the time that it may take.
+    fn in_time<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.cancel.set_deadline(self.patience);
+        let outcome = work();
+        let late = self.patience.filter(|_| self.cancel.is_late());
+        self.cancel.set_deadline(None);
+        match (outcome, late) {
+            (Err(Error::Cancelled), Some(patience)) => Err(Error::Late { patience }),
+            (outcome, _) => outcome,
+        }
     }
 
     fn depot_error(&self, source: depot::Error) -> Error {

@@ -123,6 +123,7 @@ impl World {
             remote: "origin".into(),
             store: None,
             effort: None,
+            profile: None,
             repair: false,
         };
         let lfs_folder = place.lfs_folder(&config);

@@ -61,9 +61,9 @@ pub(super) enum Owner {
 }
 
 /// An object that is to be stored: proven to be what its oid says, and watched for changes.
-struct Target<'a> {
-    version: Version,
-    path: &'a Path,
+pub(super) struct Target<'a> {
+    pub(super) version: Version,
+    pub(super) path: &'a Path,
     fingerprint: Fingerprint,
     owner: Owner,
 }
@@ -93,7 +93,8 @@ impl Transfer {
     pub(super) fn upload_given(&self, given: Given<'_>, meter: &Meter) -> Result<Stored> {
         let watch = Stopwatch::start();
         let version = given.version;
-        let stored = self.upload_inner(given, meter).map_err(|error| error.about("upload", version.oid))?;
+        let stored = self.in_time(|| self.upload_inner(given, meter));
+        let stored = stored.map_err(|error| error.about("upload", version.oid))?;
         if watch.elapsed() > TRANSFER_AGE_MAX {
             // What was seen two weeks ago may have been collected since (R6).
             return Err(Error::Expired.about("upload", version.oid));
@@ -190,6 +191,9 @@ impl Transfer {
     }
 
     fn store(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
+        if let Some(stored) = self.resume(target, meter)? {
+            return Ok(stored);
+        }
         if let Some(base) = self.nearest_base(earlier)? {
             if let Some(stored) = self.store_delta(target, &base, meter)? {
                 return Ok(stored);
@@ -477,7 +481,7 @@ impl Transfer {
     }
 
     /// Fails when the local file is not the one any more that was proven.
-    fn check_unchanged(&self, target: &Target<'_>) -> Result<()> {
+    pub(super) fn check_unchanged(&self, target: &Target<'_>) -> Result<()> {
         let now = File::open(target.path).and_then(|file| Fingerprint::of(&file));
         if now.map_err(|source| Error::disk("read the object", source))? == target.fingerprint {
             return Ok(());

@@ -4,9 +4,11 @@ mod agent;
 mod cli;
 mod codec;
 mod damage;
+mod engines;
 mod formats;
 mod git;
 mod requests;
+mod resume;
 mod services;
 mod smoke;
 #[cfg(feature = "soak")]

@@ -2,7 +2,8 @@
 //! asks, and by which way.
 
 use crate::support::data::{noise, versions};
-use crate::support::s3::{AUTHORITY, Call, Calls, Kind, S3Server};
+use crate::support::fake_lfs::FakeLfs;
+use crate::support::s3::{AUTHORITY, Call, Calls, Fault, Kind, S3Server, any};
 use crate::world::{World, assert_report};
 
 /// The values of a header in calls of one kind that are about objects.
@@ -32,7 +33,7 @@ fn nothing_special_is_asked_for_where_nothing_is_set() {
 fn references_and_deltas_are_kept_as_the_user_says() {
     let world = World::on_s3();
     set(&world, &[("storageClass", "STANDARD_IA"), ("deltaStorageClass", "INTELLIGENT_TIERING")]);
-    set(&world, &[("sse", "aws:kms"), ("sseKmsKeyId", "key-1")]);
+    set(&world, &[("sse", "aws:kms"), ("sseKmsKeyId", "key-1"), ("tags", "team=game&cost=art/2")]);
     world.pushed(versions(51, 30_000, 2));
     let (large, _) = world.local(noise(52, 1 << 20).repeat(65));
     world.push(&large);
@@ -45,13 +46,18 @@ fn references_and_deltas_are_kept_as_the_user_says() {
             assert!(!found.is_empty() && found.iter().all(|value| *value == wanted), "{found:?}");
         }
     }
-    // The other small files are encrypted too, and are of no class.
+    for kind in [Kind::Put, Kind::BeginUpload] {
+        let tags = values(&calls, kind, "x-amz-tagging");
+        assert!(!tags.is_empty() && tags.iter().all(|tags| *tags == "team=game&cost=art%2F2"), "{tags:?}");
+    }
+    // The other small files are encrypted too, and have neither class nor tags.
     let others: Vec<_> =
         calls.of(Kind::Put).0.into_iter().filter(|call| !call.key.contains("/objects/")).collect();
     assert!(!others.is_empty());
     for call in others {
         assert!(call.header("x-amz-server-side-encryption").is_some(), "{call}");
         assert_eq!(call.header("x-amz-storage-class"), None, "{call}");
+        assert_eq!(call.header("x-amz-tagging"), None, "{call}");
     }
 }
 
@@ -91,6 +97,7 @@ fn wishes_that_cannot_work_are_said_before_anything_is_sent() {
         ("storageClass", "DEEP_ARCHIVE"),
         ("deltaStorageClass", "glacier"),
         ("requesterPays", "maybe"),
+        ("tags", "team"),
         ("caFile", "/nonexistent/ca.pem"),
     ] {
         let world = World::on_s3();
@@ -117,6 +124,22 @@ fn credentials_may_come_from_a_profile_that_is_named() {
     assert_report(&world.upload(&object).failed(), "E3002", &[&object.oid]);
     set(&world, &[("profile", "team")]);
     world.push(&object);
+}
+
+#[test]
+fn credentials_may_come_from_a_profile_that_the_classic_set_up_names() {
+    let mut world = World::on_s3();
+    let (object, path) = world.local("bytes");
+    let endpoint = world.server().endpoint.clone();
+    world.sandbox.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY");
+    let (key, secret) = (endpoint.access_key, endpoint.secret_key);
+    let file = format!("[team]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+    world.sandbox.write("home/.aws/credentials", file);
+    let mut command = world.agent_command("a");
+    command.args(["--profile", "team"]);
+    let mut agent = FakeLfs::spawn(command).accepted("upload");
+    agent.upload(&object.oid, object.size(), &path).succeeded();
+    agent.terminate();
 }
 
 #[test]
@@ -150,6 +173,63 @@ fn requests_go_by_the_proxy_of_the_environment() {
     let (other, _) = world.local(noise(55, 20_000));
     world.sandbox.set("LFS_DELTA_ATTEMPTS", "1");
     assert_report(&world.upload(&other).failed(), "E4001", &["s3.example.invalid"]);
+}
+
+#[test]
+fn a_service_that_refuses_the_bucket_in_the_path_is_asked_with_it_in_the_host_name() {
+    for code in ["SecondLevelDomainForbidden", "VirtualHostDomainRequired"] {
+        let domain = "s3.example.invalid";
+        let mut world = World::on_server(S3Server::start_with_domain(domain));
+        let proxy = world.server().endpoint.url.clone();
+        world.sandbox.set("HTTP_PROXY", proxy);
+        world.url = format!("s3://lfs-test/team/game?region=us-east-1&endpoint=http://{domain}");
+        world.server().fail(any(), Fault::status(403, code));
+        let (object, _) = world.local(noise(63, 20_000));
+        world.push(&object);
+        let calls = world.server().take_calls();
+        let hosts: Vec<_> = calls.iter().map(|call| call.header("host").unwrap_or_default()).collect();
+        assert_eq!(hosts[0], domain, "{calls}");
+        assert!(hosts[1..].iter().all(|host| *host == format!("lfs-test.{domain}")), "{hosts:?}");
+        // What the user says stands.
+        world.url.push_str("&path-style=true");
+        world.server().fail(any(), Fault::status(403, code));
+        let (other, _) = world.local(noise(64, 20_000));
+        assert_report(&world.upload(&other).failed(), "E2005", &[&other.oid, "path-style", code]);
+    }
+}
+
+#[test]
+fn a_service_may_have_an_address_of_ipv6() {
+    let world = World::on_server(S3Server::start_v6());
+    assert!(world.url.contains("[::1]"), "{}", world.url);
+    let (object, _) = world.local(noise(65, 20_000));
+    world.push(&object);
+    world.add_machine("b");
+    world.pull("b", &object);
+}
+
+#[test]
+fn a_cloud_machine_asks_itself_and_no_proxy_for_credentials() {
+    let mut world = World::on_s3();
+    let (object, _) = world.local(noise(66, 20_000));
+    world.push(&object);
+    world.server().make_public();
+    world
+        .sandbox
+        .unset("AWS_ACCESS_KEY_ID")
+        .unset("AWS_SECRET_ACCESS_KEY")
+        .unset("AWS_EC2_METADATA_DISABLED");
+    let metadata = S3Server::start();
+    world.sandbox.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata.endpoint.url);
+    let proxy = S3Server::start();
+    world.sandbox.set("HTTP_PROXY", &proxy.endpoint.url);
+    let host = world.server().endpoint.url.clone();
+    world.add_machine("b");
+    let message = world.download("b", &object).expect_err("a proxy that is none");
+    assert!(message.contains(&object.oid), "{message} from {host}");
+    assert!(!metadata.calls().is_empty(), "the machine was not asked");
+    let asked: Vec<_> = proxy.calls().iter().map(ToString::to_string).collect();
+    assert!(!asked.iter().any(|call| call.contains("latest")), "{asked:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A dozen cases of `git.rs` with other programs: the oldest git-lfs that is supported, and an S3 server that
-//! is not ours.
+//! A dozen cases of `git.rs` with other programs: the oldest git-lfs that is supported, and S3 servers that are not
+//! ours.
 
 /// Makes one test of each case, in a world of this kind.
 macro_rules! in_world {
@@ -51,5 +51,15 @@ mod seaweedfs {
         faults::a_damaged_delta_is_never_checked_out,
         faults::an_object_that_was_never_pushed_is_named,
         settings::the_classic_set_up_needs_no_url,
+    }
+}
+
+/// git-lfs 3.6.1, on a service that knows neither conditions nor checksums nor uploads in parts.
+mod rclone {
+    in_world! { on_rclone:
+        clones::a_plain_clone_has_every_file,
+        pushes::a_second_push_of_the_same_objects_stores_nothing,
+        history::five_versions_pushed_at_once_are_one_whole_copy_and_four_deltas,
+        faults::an_object_that_was_never_pushed_is_named,
     }
 }

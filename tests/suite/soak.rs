@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::endpoint::Endpoint;
+use crate::support::engine::{Engine, Kind};
 use crate::support::s3::S3Server;
-use crate::support::weed::Weed;
 use crate::support_works::assert_one_winner;
 
 /// Runs `round` with ever new seeds until the time is over. Prints each seed before it is used.
@@ -38,5 +38,5 @@ fn conditional_puts_have_one_winner_every_time_on_our_server() {
 
 #[test]
 fn conditional_puts_have_one_winner_every_time_on_seaweedfs() {
-    race_again_and_again(&Weed::start().endpoint);
+    race_again_and_again(&Engine::start(Kind::SeaweedFs).endpoint);
 }

@@ -21,7 +21,7 @@ impl S3Store {
         let prefix = KeyPrefix::artefacts(folder);
         let root = self.location.full_key(prefix.as_str());
         let sent = service
-            .client
+            .client()
             .list_objects_v2()
             .bucket(&self.location.bucket)
             .prefix(&root)

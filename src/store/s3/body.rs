@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::pace::Pace;
+use crate::model::limits::BUFFER_BYTES;
 
 /// How often an upload reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +31,11 @@ impl Sent {
 
     pub(super) const fn is_limited(&self) -> bool {
         self.pace.is_some()
+    }
+
+    /// Counts bytes that need not go out, because the service has them.
+    pub(super) fn skip(&self, bytes: u64) {
+        self.count.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Makes a body count what is read of it. It can still be sent again.
@@ -62,6 +68,41 @@ impl Sent {
                 return outcome;
             }
         }
+    }
+}
+
+/// Bytes in memory that go out in pieces: what is handed over in one is seen to move once only, and a slow line
+/// would be taken for a broken one.
+pub(super) struct Pieces(Bytes);
+
+impl Pieces {
+    /// Makes a body that can be sent again.
+    pub(super) fn stream(bytes: Bytes) -> ByteStream {
+        ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(Self(bytes.clone()))))
+    }
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.0.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = self.0.len().min(BUFFER_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.0.split_to(piece)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -19,7 +19,7 @@ use super::credentials::{Chain, Renewing};
 use super::fault::Fault;
 use super::options::{Anonymous, Certificates};
 use super::watch::Watched;
-use super::{Error, Result, S3Store, Service, Verb, retry};
+use super::{AtomicBool, Error, Result, S3Store, Service, Verb, retry};
 use crate::model::S3Location;
 
 impl S3Store {
@@ -30,24 +30,37 @@ impl S3Store {
             .enable_all()
             .build()
             .map_err(|error| Error::Settings { reason: format!("cannot start threads: {error}") })?;
-        let (client, anonymous) = runtime.block_on(async {
+        let (config, anonymous) = runtime.block_on(async {
             tokio::select! {
-                built = self.build_client() => built,
+                built = self.build_config() => built,
                 () = self.cancel.raised() => Err(Error::Cancelled),
             }
         })?;
-        Ok(Service { client, anonymous, runtime })
+        let style = wants_path_style(&self.location);
+        let client = |path_style| Client::from_conf(config.clone().force_path_style(path_style).build());
+        // What the user says, and what AWS wants, is no guess.
+        let is_guess = self.location.path_style.is_none() && self.location.endpoint.is_some();
+        let other_style = is_guess.then(|| client(!style));
+        Ok(Service {
+            client: client(style),
+            other_style,
+            uses_other: AtomicBool::new(false),
+            anonymous,
+            runtime,
+        })
     }
 
-    /// Builds the client, and says whether it asks as nobody.
-    async fn build_client(&self) -> Result<(Client, bool)> {
-        let http = http_client(self.options.access.certificates.as_ref())?;
+    /// Prepares the client, and says whether it asks as nobody.
+    async fn build_config(&self) -> Result<(aws_sdk_s3::config::Builder, bool)> {
+        let certificates = self.options.access.certificates.as_ref();
+        let http = http_client(certificates, ProxyConfig::from_env())?;
+        let direct = http_client(certificates, ProxyConfig::disabled())?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(self.options.connect_timeout)
             .read_timeout(self.options.read_timeout)
             .build();
         let profile = self.options.access.profile.clone();
-        let mut chain = Chain { http, timeouts, region: Region::from_static(FIRST_REGION), profile };
+        let mut chain = Chain { http, direct, timeouts, region: Region::from_static(FIRST_REGION), profile };
         chain.region = match self.region_at_hand().await {
             Some(region) => region,
             None => self.ask_region(&chain).await?,
@@ -56,8 +69,8 @@ impl S3Store {
         let shared = self.patient(chain.loader().no_credentials()).load().await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             .interceptor(retry::CountTries)
-            .retry_classifier(retry::AlsoRetry)
-            .force_path_style(wants_path_style(&self.location));
+            .interceptor(self.flow.clone())
+            .retry_classifier(retry::AlsoRetry);
         let renewing = Renewing::new(chain);
         let anonymous = match self.options.access.anonymous {
             Anonymous::Never => false,
@@ -79,7 +92,7 @@ impl S3Store {
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         }
-        Ok((Client::from_conf(config.build()), anonymous))
+        Ok((config, anonymous))
     }
 
     fn patient(&self, loader: ConfigLoader) -> ConfigLoader {
@@ -132,7 +145,7 @@ impl S3Store {
 /// The region that is asked where another is; services other than AWS take it as their own.
 const FIRST_REGION: &str = "us-east-1";
 
-/// Services that want the bucket in the host name. All others understand it in the path.
+/// Services that want the bucket in the host name. All others are asked with it in the path first.
 const HOST_STYLE_SERVICES: &[&str] = &["aliyuncs.com", "amazonaws.com", "amazonaws.com.cn", "myqcloud.com"];
 
 /// Decides whether the bucket goes into the path of a URL, or else into its host name.
@@ -148,9 +161,8 @@ fn wants_path_style(location: &S3Location) -> bool {
     !(fits_host && HOST_STYLE_SERVICES.iter().any(below))
 }
 
-/// Builds the client of HTTP: TLS 1.2 or later by the system's certificates and those that are given, through the
-/// proxy that the environment names, if any.
-fn http_client(certificates: Option<&Certificates>) -> Result<SharedHttpClient> {
+/// Builds the client of HTTP: TLS 1.2 or later by the system's certificates and those that are given.
+fn http_client(certificates: Option<&Certificates>, proxy: ProxyConfig) -> Result<SharedHttpClient> {
     let mut trust = TrustStore::default();
     if let Some(certificates) = certificates {
         trust = trust.with_pem_certificate(certificates.0.clone());
@@ -160,7 +172,7 @@ fn http_client(certificates: Option<&Certificates>) -> Result<SharedHttpClient> 
         context.map_err(|error| Error::Settings { reason: format!("cannot set up TLS: {error}") })?;
     let client = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
+            .proxy_config(proxy.clone())
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .tls_context(context.clone());
         builder.set_connector_settings(settings.cloned());

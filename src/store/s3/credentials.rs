@@ -6,7 +6,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, ConfigLoader};
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, imds};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{Result, future};
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
@@ -23,10 +25,16 @@ use crate::clock;
 /// Credentials that expire within this time are renewed before they are used.
 const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
+/// How long a cloud machine's own metadata service may take to take a connection. It is on the machine, or there is
+/// none; without any other credentials everybody who reads a public store waits for so long.
+const METADATA_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Where credentials are looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Chain {
     pub(super) http: SharedHttpClient,
+    /// The same without a proxy: what a cloud machine knows of itself is not on the network.
+    pub(super) direct: SharedHttpClient,
     pub(super) timeouts: TimeoutConfig,
     pub(super) region: Region,
     pub(super) profile: Option<String>,
@@ -45,10 +53,20 @@ impl Chain {
     }
 
     async fn ask(&self) -> Result {
-        let shared = self.loader().load().await;
-        let provider = shared.credentials_provider();
-        let provider = provider.ok_or_else(CredentialsError::not_loaded_no_source)?;
-        provider.provide_credentials().await
+        let config = ProviderConfig::default()
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_http_client(self.http.clone())
+            .with_timeout_config(self.timeouts.clone())
+            .with_region(Some(self.region.clone()));
+        let metadata = imds::Client::builder()
+            .configure(&config.clone().with_http_client(self.direct.clone()))
+            .connect_timeout(METADATA_PATIENCE);
+        let mut chain =
+            DefaultCredentialsChain::builder().region(self.region.clone()).imds_client(metadata.build());
+        if let Some(profile) = &self.profile {
+            chain = chain.profile_name(profile);
+        }
+        chain.configure(config).build().await.provide_credentials().await
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::fault::Fault;
+use super::flow::Flow;
 use super::{Error, Result, S3Options, Verb, retry};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{PIECE_BYTES, RESUME_PROGRESS_MIN_BYTES};
@@ -219,6 +220,7 @@ struct Rest {
     total: u64,
     ahead: VecDeque<Ahead>,
     slots: Arc<Semaphore>,
+    flow: Flow,
 }
 
 impl Rest {
@@ -228,9 +230,9 @@ impl Rest {
         (start < self.next).then(|| Part { start, end: Some(self.next), etag: self.etag.clone() })
     }
 
-    /// Asks for pieces ahead while there are slots.
+    /// Asks for pieces ahead while there are slots, and while the service is not too busy for more than one request.
     fn fetch_ahead(&mut self) {
-        while self.next < self.total {
+        while self.next < self.total && self.ahead.len() + 1 < self.flow.width() {
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { return };
             let Some(part) = self.next_part() else { return };
             let wanted = self.wanted.clone();
@@ -261,7 +263,7 @@ impl Download {
     }
 
     /// Reads what follows the first body too, up to `total` bytes, some of it ahead where there are `slots`.
-    pub(super) fn followed(mut self, total: u64, slots: &Arc<Semaphore>) -> Self {
+    pub(super) fn followed(mut self, total: u64, slots: &Arc<Semaphore>, flow: &Flow) -> Self {
         self.rest = Some(Rest {
             wanted: self.front.wanted.clone(),
             etag: self.front.part.etag.clone(),
@@ -269,6 +271,7 @@ impl Download {
             total,
             ahead: VecDeque::new(),
             slots: Arc::clone(slots),
+            flow: flow.clone(),
         });
         self
     }

@@ -15,6 +15,12 @@ pub(super) const CHANGED: &str = "PreconditionFailed";
 /// What the reason of a header that the service does not know begins with.
 pub(super) const NOT_IMPLEMENTED: &str = "NotImplemented";
 
+/// What the reason begins with where a service knows no uploads in parts.
+pub(super) const NO_PARTS: &str = "uploads in parts do not work";
+
+/// What the reason begins with where a service wants the bucket in another part of its address.
+pub(super) const OTHER_STYLE: &str = "this service wants the bucket elsewhere in its address";
+
 /// Longest text of a service that is passed on.
 const REASON_MAX_CHARS: usize = 300;
 
@@ -63,6 +69,23 @@ impl Fault {
             && matches!(self.status, Some(300..=408 | 410 | 411 | 413..=428 | 430..=499 | 501))
     }
 
+    /// Returns whether the answer to the beginning of an upload in parts shows that the service knows none: it is
+    /// refused as such, or cannot be read.
+    pub(super) const fn knows_no_parts(&self) -> bool {
+        matches!(self.status, Some(200..=299 | 405 | 501))
+    }
+
+    /// Returns whether asking again, later or with other credentials, would change nothing.
+    pub(super) fn is_final(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        matches!(self.status, Some(200..=407 | 410..=428 | 430..=499 | 501)) && !is_about_credentials(code)
+    }
+
+    /// Returns what the service said.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Turns it into the error of a call on `key`; `put` carries the whole key where one file is meant.
     pub(super) fn into_error(self, verb: Verb, key: &str, file: Option<(&Key, Oid)>) -> Error {
         let code = self.code.as_deref().unwrap_or_default();
@@ -87,9 +110,12 @@ impl Fault {
                     reason: format!("the bucket is in another region or at another address ({reason})"),
                 }
             }
-            (_, "SecondLevelDomainForbidden" | "PathStyleDomainForbidden", _) => Error::Settings {
+            (_, "EntityTooSmall", _) => Error::Settings {
+                reason: format!("the service wants larger parts than lfs-delta.partSize says ({reason})"),
+            },
+            (_, code, _) if is_about_style(code) => Error::Settings {
                 reason: format!(
-                    "this service wants the bucket in the host name: add path-style=false to the store URL ({reason})"
+                    "{OTHER_STYLE}: add path-style=false to the store URL, or path-style=true where it has that ({reason})"
                 ),
             },
             (Some(401 | 403), _, _) => Error::Denied { verb, key, reason },
@@ -101,6 +127,17 @@ impl Fault {
             _ => Error::Unavailable { verb, key, reason },
         }
     }
+}
+
+/// Returns whether a service refuses the style of an address, in the words of those that do.
+fn is_about_style(code: &str) -> bool {
+    matches!(
+        code,
+        "SecondLevelDomainForbidden"
+            | "PathStyleDomainForbidden"
+            | "InvalidPathAccess"
+            | "VirtualHostDomainRequired"
+    )
 }
 
 fn is_about_credentials(code: &str) -> bool {

@@ -1,12 +1,15 @@
 //! How to deal with a service: with how much patience, as whom, and how it is to keep what it is given.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Pace;
+use crate::model::limits::{PART_BYTES, UPLOAD_AGE_MAX};
 use crate::model::{Entry, Key};
 
 /// How to deal with a service. Each is a setting, so that tests of faults take milliseconds.
@@ -22,6 +25,13 @@ pub struct S3Options {
     pub attempts: u32,
     /// The pause before the second try; it doubles, with jitter.
     pub backoff: Duration,
+    /// Bytes of one part of an upload in parts; files of up to eight of them go up in one request.
+    pub part_size: u64,
+    /// The private folder in which uploads in parts are remembered until they are done; without one none is gone
+    /// on with.
+    pub uploads: Option<PathBuf>,
+    /// From which age on an upload in parts is given up instead.
+    pub upload_age: Duration,
     /// The limit of bytes that are sent, where there is one.
     pub upload_pace: Option<Pace>,
     /// The limit of bytes that are received, where there is one.
@@ -32,6 +42,13 @@ pub struct S3Options {
     pub keeping: Keeping,
 }
 
+impl S3Options {
+    /// Returns up to which size a file goes up in one request.
+    pub(super) const fn single_put_max_bytes(&self) -> u64 {
+        self.part_size.saturating_mul(8)
+    }
+}
+
 impl Default for S3Options {
     fn default() -> Self {
         Self {
@@ -40,6 +57,9 @@ impl Default for S3Options {
             stall_timeout: Duration::from_secs(60),
             attempts: 8,
             backoff: Duration::from_millis(500),
+            part_size: PART_BYTES,
+            uploads: None,
+            upload_age: UPLOAD_AGE_MAX,
             upload_pace: None,
             download_pace: None,
             access: Access::default(),
@@ -88,6 +108,8 @@ pub struct Keeping {
     pub storage_class: Option<Class>,
     /// The storage class of deltas; else the bucket's own.
     pub delta_storage_class: Option<Class>,
+    /// The tags of copies.
+    pub tags: Option<Tags>,
 }
 
 impl Keeping {
@@ -105,6 +127,12 @@ impl Keeping {
         }
     }
 
+    /// Returns the tags of a copy.
+    pub(super) fn tagging(&self, key: &Key) -> Option<String> {
+        let is_copy = matches!(Entry::parse(key.as_str()), Some(Entry::Copy(_)));
+        self.tags.as_ref().filter(|_| is_copy).map(|tags| tags.0.clone())
+    }
+
     /// Returns the class of a copy. The store's other files are tiny, and classes charge for a least size.
     pub(super) fn class(&self, key: &Key) -> Option<StorageClass> {
         let Some(Entry::Copy(copy)) = Entry::parse(key.as_str()) else { return None };
@@ -115,6 +143,25 @@ impl Keeping {
     pub(super) fn class_of(&self, is_delta: bool) -> Option<StorageClass> {
         let class = if is_delta { &self.delta_storage_class } else { &self.storage_class };
         class.as_ref().map(|class| StorageClass::from(class.0.as_str()))
+    }
+}
+
+/// Tags of what is stored, for bills and the rules of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags(String);
+
+impl Tags {
+    /// Reads `name=value&name=value`; `None` for what no service takes: more than ten, none, or too long ones.
+    pub fn parse(text: &str) -> Option<Self> {
+        let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let tag = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            let fits = (1..=128).contains(&name.chars().count()) && value.chars().count() <= 256;
+            (fits && !text.chars().any(char::is_control))
+                .then(|| format!("{}={}", escaped(name), escaped(value)))
+        };
+        let tags: Vec<_> = text.split('&').map(tag).collect::<Option<_>>()?;
+        (tags.len() <= 10).then(|| Self(tags.join("&")))
     }
 }
 
@@ -176,6 +223,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(Class::parse(text).is_some(), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_are_pairs_and_few() {
+        for (text, header) in [
+            ("team=game", Some("team=game")),
+            ("cost centre=a/b&empty=", Some("cost%20centre=a%2Fb&empty=")),
+            ("", None),
+            ("team", None),
+            ("=game", None),
+            (&"a=b&".repeat(10), None),
+        ] {
+            assert_eq!(Tags::parse(text).map(|tags| tags.0).as_deref(), header, "{text}");
         }
     }
 

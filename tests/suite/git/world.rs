@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use crate::support::data::oid;
 use crate::support::endpoint::{Endpoint, block_on};
+use crate::support::engine::Engine;
 use crate::support::run::{Ran, run};
 use crate::support::s3::{Fault, Kind, S3Server, on};
 use crate::support::sandbox::{Sandbox, files_below};
 use crate::support::tools::Tool;
-use crate::support::weed::Weed;
 
 /// The store that `repo` uses.
 pub const STORE: &str = "store";
@@ -20,7 +20,7 @@ pub const STORE: &str = "store";
 enum Backing {
     Directory,
     S3(S3Server),
-    Weed(Endpoint),
+    Engine(Endpoint),
 }
 
 /// A sandbox with a store. To a test it is the sandbox, and more.
@@ -65,7 +65,12 @@ impl World {
 
     /// A bucket of its own on a SeaweedFS that all tests share, git-lfs 3.6.1.
     pub fn on_seaweedfs() -> World {
-        World::new(Sandbox::new(), Backing::Weed(Weed::shared().new_bucket()))
+        World::new(Sandbox::new(), Backing::Engine(Engine::seaweedfs().new_bucket()))
+    }
+
+    /// A bucket of its own on an rclone that all tests share, git-lfs 3.6.1.
+    pub fn on_rclone() -> World {
+        World::new(Sandbox::new(), Backing::Engine(Engine::rclone().new_bucket()))
     }
 
     fn new(mut sandbox: Sandbox, backing: Backing) -> World {
@@ -169,7 +174,7 @@ impl World {
             Backing::S3(server) => {
                 below(name, server.objects().into_iter().map(|(key, bytes)| (key, bytes.to_vec())))
             }
-            Backing::Weed(endpoint) => below(name, block_on(read_all(endpoint)).into_iter()),
+            Backing::Engine(endpoint) => below(name, block_on(read_all(endpoint)).into_iter()),
         };
         all.into_iter().filter(|(key, _)| key.starts_with("objects/")).collect()
     }
@@ -206,7 +211,7 @@ impl World {
                 fs::write(path, bytes).expect("a damaged copy");
             }
             Backing::S3(server) => server.flip_byte(&format!("{STORE}/{key}"), at),
-            Backing::Weed(endpoint) => {
+            Backing::Engine(endpoint) => {
                 let mut bytes = self.copies()[key].clone();
                 bytes[at] ^= 1;
                 let put = endpoint.client().put_object().bucket(&endpoint.bucket);
@@ -221,7 +226,7 @@ impl World {
         match &self.backing {
             Backing::Directory => fs::remove_file(self.path(STORE).join(key)).expect("a copy"),
             Backing::S3(server) => assert!(server.delete_raw(&format!("{STORE}/{key}")), "no {key}"),
-            Backing::Weed(endpoint) => {
+            Backing::Engine(endpoint) => {
                 let delete = endpoint.client().delete_object().bucket(&endpoint.bucket);
                 block_on(delete.key(format!("{STORE}/{key}")).send()).expect("a copy");
             }
@@ -374,7 +379,7 @@ fn endpoint_of(backing: &Backing) -> Option<&Endpoint> {
     match backing {
         Backing::Directory => None,
         Backing::S3(server) => Some(&server.endpoint),
-        Backing::Weed(endpoint) => Some(endpoint),
+        Backing::Engine(endpoint) => Some(endpoint),
     }
 }
 

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{NAMES, PREFIX, World, gzip, versions};
 use crate::support::data::{edited, noise, text};
 use crate::support::endpoint::Endpoint;
+use crate::support::engine::Engine;
 use crate::support::run::run;
 use crate::support::tools::Tool;
-use crate::support::weed::Weed;
 
 /// Lets deltaglider do several things and returns what it says of each.
 fn deltaglider(world: &World, requests: &[Value]) -> Vec<Value> {
@@ -255,7 +255,7 @@ fn its_reference_that_is_compressed_gets_no_delta_of_ours() {
 
 #[test]
 fn its_command_line_and_ours_meet_on_another_service() {
-    let endpoint: Endpoint = Weed::shared().new_bucket();
+    let endpoint: Endpoint = Engine::seaweedfs().new_bucket();
     let mut sandbox = crate::support::sandbox::Sandbox::new();
     sandbox.use_s3(&endpoint);
     let files = versions(92, 2);

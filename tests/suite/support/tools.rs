@@ -15,6 +15,10 @@ pub enum Tool {
     Weed,
     /// deltaglider 6.2.0: another program that keeps DeltaSpaces.
     DeltaGlider,
+    /// rclone 1.75.2: an S3 server that ignores much of S3.
+    Rclone,
+    /// Garage 2.5.0: an S3 server without conditional writes. For `--soak` only.
+    Garage,
 }
 
 impl Tool {
@@ -25,7 +29,14 @@ impl Tool {
             Tool::GitLfsOld => ("LFS_DELTA_TEST_GIT_LFS_OLD", "git-lfs-old/git-lfs"),
             Tool::Weed => ("LFS_DELTA_TEST_WEED", "seaweedfs-4.48/weed"),
             Tool::DeltaGlider => ("LFS_DELTA_TEST_DELTAGLIDER", "deltaglider-6.2.0/bin/deltaglider"),
+            Tool::Rclone => ("LFS_DELTA_TEST_RCLONE", "rclone-1.75.2/rclone"),
+            Tool::Garage => ("LFS_DELTA_TEST_GARAGE", "garage-2.5.0/bin/garage"),
         }
+    }
+
+    /// The variable that names the program.
+    pub fn variable(self) -> &'static str {
+        self.place().0
     }
 
     /// The program's absolute path.

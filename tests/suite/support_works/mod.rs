@@ -1,9 +1,9 @@
 //! Proves that the harness does what its documentation says.
 
+mod engine;
 mod faults;
 mod sandbox;
 mod server;
-mod weed;
 
 use std::time::Duration;
 

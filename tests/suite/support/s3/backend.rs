@@ -9,7 +9,7 @@ use http::StatusCode;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
-use super::body::{Claims, hex, receive, sums_of};
+use super::body::{Claims, hex, named, receive, sums_of};
 use super::state::{Conditions, Page, Query, State, Stored, quoted};
 
 /// The `s3s` side of the server. Clones share one state.
@@ -72,6 +72,7 @@ impl S3 for Backend {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let claims = claims_of!(request);
         let input = request.input;
+        self.state().check_knows(named(&sums_of!(input)).iter().any(|(_, value)| value.is_some()))?;
         let conditions = conditions_of!(input);
         let mut stored = receive(input.body, claims).await?;
         (stored.metadata, stored.content_type) = (input.metadata, input.content_type);
@@ -203,6 +204,7 @@ impl S3 for Backend {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
+        self.state().check_knows(input.checksum_algorithm.is_some())?;
         let template =
             Stored { metadata: input.metadata, content_type: input.content_type, ..Stored::default() };
         let id = self.state().begin_upload(&input.bucket, &input.key, template)?;
@@ -265,6 +267,7 @@ impl S3 for Backend {
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         let input = request.input;
         let mut state = self.state();
+        let hidden = state.rules.hide_part_checksums;
         let max = state.rules.page_max.min(input.max_parts.unwrap_or(1000) as usize);
         let after = input.part_number_marker.unwrap_or(0);
         let upload = state.upload(&input.bucket, &input.key, &input.upload_id)?;
@@ -275,7 +278,8 @@ impl S3 for Backend {
             size: Some(stored.bytes.len() as i64),
             e_tag: quoted(&stored.etag),
             last_modified: Some(Timestamp::from(stored.modified)),
-            checksum_sha256: stored.sums.checksum_sha256.clone(),
+            checksum_crc32: stored.sums.checksum_crc32.clone().filter(|_| !hidden),
+            checksum_sha256: stored.sums.checksum_sha256.clone().filter(|_| !hidden),
             ..Part::default()
         });
         let more = shown.len() < rest.len();

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::crypto::{Checksum as _, Md5};
+use s3s::host::SingleDomain;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
 use tokio::runtime::Runtime;
@@ -81,15 +82,25 @@ struct Shared {
 impl S3Server {
     /// Starts a server with one empty bucket.
     pub fn start() -> S3Server {
-        S3Server::start_with(None)
+        S3Server::start_with("127.0.0.1:0", None, None)
+    }
+
+    /// Starts one on the loopback address of IPv6.
+    pub fn start_v6() -> S3Server {
+        S3Server::start_with("[::1]:0", None, None)
+    }
+
+    /// Starts one that also understands `http://bucket.DOMAIN/key`, for whoever reaches it as its proxy.
+    pub fn start_with_domain(domain: &str) -> S3Server {
+        S3Server::start_with("127.0.0.1:0", None, Some(domain))
     }
 
     /// Starts one that speaks TLS. Nobody trusts it but whoever knows the authority in `AUTHORITY`.
     pub fn start_tls() -> S3Server {
-        S3Server::start_with(Some(tls_acceptor()))
+        S3Server::start_with("127.0.0.1:0", Some(tls_acceptor()), None)
     }
 
-    fn start_with(tls: Option<TlsAcceptor>) -> S3Server {
+    fn start_with(address: &str, tls: Option<TlsAcceptor>, domain: Option<&str>) -> S3Server {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -97,8 +108,8 @@ impl S3Server {
             .enable_all()
             .build()
             .expect("a runtime");
-        let shared = Arc::new(Shared::new());
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let shared = Arc::new(Shared::new(domain));
+        let listener = std::net::TcpListener::bind(address).expect("a loopback port");
         listener.set_nonblocking(true).expect("a listener tokio can take");
         let address = listener.local_addr().expect("the address just bound");
         runtime.spawn(serve::accept(listener, tls, shared.clone()));
@@ -177,6 +188,16 @@ impl S3Server {
     /// Answers whole objects where ranges are asked for, as a simple web server does.
     pub fn ignore_ranges(&self) {
         self.rules(|rules| rules.ignore_ranges = true);
+    }
+
+    /// Refuses checksums in any request, as older services do.
+    pub fn refuse_checksums(&self) {
+        self.rules(|rules| rules.refuse_checksums = true);
+    }
+
+    /// Lists parts of uploads without their checksums.
+    pub fn hide_part_checksums(&self) {
+        self.rules(|rules| rules.hide_part_checksums = true);
     }
 
     /// Lets everybody read and list, credentials or none.
@@ -293,6 +314,14 @@ impl S3Server {
         self.shared.backend.state().uploads.values().map(|upload| upload.key.clone()).collect()
     }
 
+    /// Flips a bit of the first part that was sent, and changes its tag and checksums as if it had been sent like that.
+    #[track_caller]
+    pub fn damage_a_part(&self) {
+        let mut state = self.shared.backend.state();
+        let upload = state.uploads.values_mut().next().expect("an open upload");
+        uploads::damage(upload.parts.values_mut().next().expect("a part"));
+    }
+
     fn with_bucket<T>(&self, act: impl FnOnce(&mut state::Objects) -> T) -> T {
         let mut state = self.shared.backend.state();
         act(state.buckets.get_mut(&self.endpoint.bucket).expect("the test's bucket"))
@@ -308,11 +337,14 @@ impl Drop for S3Server {
 }
 
 impl Shared {
-    fn new() -> Shared {
+    fn new(domain: Option<&str>) -> Shared {
         let backend = Backend::default();
         let mut builder = S3ServiceBuilder::new(backend.clone());
         builder.set_auth(OneUser);
         builder.set_access(Doorkeeper(backend.clone()));
+        if let Some(domain) = domain {
+            builder.set_host(SingleDomain::new(domain).expect("a domain"));
+        }
         Shared {
             service: builder.build(),
             backend,

@@ -52,6 +52,10 @@ pub struct Rules {
     pub append_only: bool,
     /// Answer the whole object where a range is asked for.
     pub ignore_ranges: bool,
+    /// Refuse requests with checksums, as older services do.
+    pub refuse_checksums: bool,
+    /// Tell no checksums of parts that were sent.
+    pub hide_part_checksums: bool,
     /// Let everybody read and list.
     pub public: bool,
     /// The region that the bucket is in, told to whoever asks for the bucket's head.
@@ -68,6 +72,8 @@ impl Default for Rules {
             ignore_conditions: false,
             append_only: false,
             ignore_ranges: false,
+            refuse_checksums: false,
+            hide_part_checksums: false,
             public: false,
             region: None,
             page_max: 1000,
@@ -147,6 +153,14 @@ pub fn quoted(etag: &str) -> Option<ETag> {
 }
 
 impl State {
+    /// Refuses what has checksums, if that is the rule.
+    pub fn check_knows(&self, has_checksums: bool) -> S3Result<()> {
+        if has_checksums && self.rules.refuse_checksums {
+            return Err(s3_error!(NotImplemented, "the header x-amz-checksum-… is not implemented"));
+        }
+        Ok(())
+    }
+
     /// Makes an empty bucket.
     pub fn create_bucket(&mut self, name: &str) -> S3Result<()> {
         if self.buckets.contains_key(name) {

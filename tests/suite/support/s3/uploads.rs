@@ -170,3 +170,14 @@ fn composite_sums(parts: &[Stored], said: &Checksum) -> Checksum {
         checksum_type: None,
     }
 }
+
+/// Changes a part as `S3Server::damage_a_part` says.
+pub fn damage(part: &mut Stored) {
+    let mut bytes = part.bytes.to_vec();
+    bytes[0] ^= 1;
+    let mut md5 = Md5::new();
+    md5.update(&bytes);
+    let mut hasher = hasher(|name| said_value(&part.sums, name).is_some());
+    hasher.update(&bytes);
+    (part.etag, part.sums, part.bytes) = (hex(&md5.finalize()), hasher.finalize(), Bytes::from(bytes));
+}

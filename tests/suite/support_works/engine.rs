@@ -6,11 +6,11 @@ use sha2::{Digest as _, Sha256};
 use super::{BUCKET, assert_one_winner, code, get};
 use crate::support::data::noise;
 use crate::support::endpoint::block_on;
-use crate::support::weed::Weed;
+use crate::support::engine::{Engine, Kind};
 
 #[test]
 fn seaweedfs_starts_stores_refuses_and_goes() {
-    let weed = Weed::start();
+    let weed = Engine::start(Kind::SeaweedFs);
     let client = weed.endpoint.client();
     let bytes = noise(8, 200_000);
     block_on(async {
