@@ -221,6 +221,8 @@ fn parse_elf(image: &[u8], at: u64) -> Option<Image> {
     Elf { image }.read(machine, at)
 }
 
+/// Flags of a section that is loaded and written to: it holds pointers.
+const WRITTEN: u64 = 3;
 /// Flag of a section whose bytes are compressed.
 const COMPRESSED: u64 = 1 << 11;
 const ROW_TABLES_MAX: usize = 64;
@@ -331,6 +333,7 @@ impl Elf<'_> {
                 _ if section.flags & COMPRESSED != 0 => return None,
                 2 | 11 => Rows::Symbols { names: sections.get(section.link)?.offset },
                 4 => Rows::Relocations,
+                1 if section.flags & WRITTEN == WRITTEN => Rows::Words,
                 1 if matches!(&name[..], b".debug_ranges" | b".debug_aranges") => Rows::Words,
                 _ => return None,
             };
