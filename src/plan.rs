@@ -4,10 +4,11 @@
 //! compressed object is not measured but estimated, from how well the chain's reference was compressed; only
 //! a delta that is not clearly smaller makes the caller measure it.
 
+use crate::git::Kinship;
 use crate::model::Chain;
 use crate::model::limits::{
-    CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO, DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES,
-    WHOLE_SAVING_MIN_PERCENT,
+    CANDIDATE_SIZE_MAX_RATIO, CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO,
+    DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES, WHOLE_SAVING_MIN_PERCENT,
 };
 
 /// What a delta turned out to cost.
@@ -78,6 +79,41 @@ fn within_bounds(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: 
 /// Returns whether packing a whole object pays.
 pub const fn is_worth_packing(object_size: u64, packed_size: u64) -> bool {
     packed_size <= percent(object_size, 100 - WHOLE_SAVING_MIN_PERCENT)
+}
+
+/// What is known of an object that might serve as base, where there is no version before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// How alike the two seem, in percent; `None` where they were not compared.
+    pub likeness: Option<u32>,
+    /// Why it was thought of; `None` where only a hint names it.
+    pub kinship: Option<Kinship>,
+    /// Whether its bytes are on this machine.
+    pub is_at_hand: bool,
+}
+
+/// Returns whether a base of this size could save much of an object, before anything else is known.
+pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
+    is_worth_a_delta(base_size) && base_size >= object_size / CANDIDATE_SIZE_MAX_RATIO
+}
+
+/// Chooses the candidate to try: the one that seems most alike, of equals the first.
+///
+/// What was compared and has nothing in common is never tried. What was not compared is tried only where its name
+/// speaks for it: reading it may cost as much as it saves.
+pub fn choose(candidates: &[Candidate]) -> Option<usize> {
+    let likeness = |candidate: &Candidate| match (candidate.likeness, candidate.kinship) {
+        (Some(likeness), _) => likeness,
+        (None, Some(Kinship::Renamed | Kinship::Sibling)) => 1,
+        (None, _) => 0,
+    };
+    let rated =
+        candidates.iter().enumerate().map(|(index, candidate)| (likeness(candidate), candidate, index));
+    let possible = rated.filter(|(likeness, ..)| *likeness > 0);
+    let best = possible.max_by_key(|(likeness, candidate, index)| {
+        (*likeness, candidate.is_at_hand, std::cmp::Reverse(*index))
+    });
+    best.map(|(.., index)| index)
 }
 
 const fn percent(size: u64, share: u64) -> u64 {
@@ -166,5 +202,34 @@ mod tests {
         assert!(is_worth_packing(100, 97));
         assert!(!is_worth_packing(100, 98));
         assert!(!is_worth_packing(0, 10));
+    }
+
+    fn candidate(likeness: Option<u32>, kinship: Option<Kinship>) -> Candidate {
+        Candidate { likeness, kinship, is_at_hand: false }
+    }
+
+    #[test]
+    fn the_most_alike_is_tried_and_of_equals_the_first_at_hand() {
+        let [low, high] = [candidate(Some(20), Some(Kinship::Renamed)), candidate(Some(60), None)];
+        assert_eq!(choose(&[low, high, high]), Some(1));
+        assert_eq!(choose(&[high, Candidate { is_at_hand: true, ..high }]), Some(1));
+    }
+
+    #[test]
+    fn strangers_are_not_tried_and_the_unknown_only_by_their_names() {
+        let stranger = candidate(Some(0), Some(Kinship::Sibling));
+        assert_eq!(
+            choose(&[stranger, candidate(None, None), candidate(None, Some(Kinship::Neighbour))]),
+            None
+        );
+        assert_eq!(choose(&[stranger, candidate(None, Some(Kinship::Sibling))]), Some(1));
+        assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn a_base_much_smaller_than_the_object_is_not_looked_at() {
+        assert!(is_worth_comparing(MB, 8 * MB) && is_worth_comparing(80 * MB, MB));
+        assert!(!is_worth_comparing(MB, 17 * MB));
+        assert!(!is_worth_comparing(4000, 5000));
     }
 }

@@ -20,6 +20,28 @@ pub const DELTA_MAX_PERCENT: u64 = 75;
 /// Objects up to this size are stored whole: a delta would save less than the request that reads its base costs.
 pub const DELTA_OBJECT_MIN_BYTES: u64 = 4 * 1024;
 
+/// Objects from this size on are looked up among the hints of their DeltaSpace where git leads to no base, and leave
+/// one where git will not lead to them: for smaller ones two more requests take longer than the bytes they save.
+pub const HINT_OBJECT_MIN_BYTES: u64 = 1 << 20;
+
+/// Hints of one DeltaSpace that are looked at: those of one request.
+pub const HINTS_MAX: usize = 1000;
+
+/// Objects of one DeltaSpace, or with a name that resembles, that are thought of as bases: the nearest by name.
+pub const RELATIVES_MAX: usize = 16;
+
+/// Candidates of which a copy is looked for in the store, for one object.
+pub const CANDIDATES_TRIED_MAX: usize = 3;
+
+/// A base that is smaller than the object by more than this cannot save much of it.
+pub const CANDIDATE_SIZE_MAX_RATIO: u64 = 16;
+
+/// Of the candidates, so many are sketched for one object ...
+pub const SKETCHES_MAX: usize = 6;
+
+/// ... as long as they have no more bytes together than this many times the object.
+pub const SKETCHED_MAX_RATIO: u64 = 8;
+
 /// A packed whole copy must save this share of the object, else it is stored exactly as it is.
 pub const WHOLE_SAVING_MIN_PERCENT: u64 = 3;
 

@@ -3,10 +3,11 @@
 //! Both are given an oid and a size, and nothing else. Paths and earlier versions come from git and only ever
 //! save bytes; what a reader needs is in the store.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -17,10 +18,11 @@ use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
 use crate::git::names::Range;
 use crate::git::place::{object_path, shared_mode};
-use crate::git::{Config, Git, Names, Operation, Place, Version};
-use crate::model::{CodecName, Hasher, Location, Oid};
+use crate::git::{Config, Families, Git, Names, Operation, Place, Version};
+use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
+mod candidates;
 mod download;
 mod history;
 mod progress;
@@ -51,6 +53,8 @@ pub struct Transfer {
     registered: OnceLock<()>,
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
+    families: OnceLock<Option<Families>>,
+    sketches: Mutex<HashMap<Oid, Sketch>>,
     cancel: Cancel,
 }
 
@@ -118,6 +122,8 @@ impl Transfer {
             registered: OnceLock::new(),
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
+            families: OnceLock::new(),
+            sketches: Mutex::default(),
             git,
             cancel: cancel.clone(),
         })
@@ -237,12 +243,25 @@ impl Transfer {
 
     /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
     fn earlier(&self, version: Version) -> Vec<Version> {
-        let unpushed = self.unpushed.get_or_init(|| self.names(Range::Unpushed { remote: &self.remote }));
-        if let Some(found) = self.earlier_in(unpushed.as_ref(), version) {
+        if let Some(found) = self.earlier_in(self.unpushed(), version) {
             return found;
         }
-        let everything = self.everything.get_or_init(|| self.names(Range::Everything));
-        self.earlier_in(everything.as_ref(), version).unwrap_or_default()
+        self.earlier_in(self.everything(), version).unwrap_or_default()
+    }
+
+    /// Returns what the commits that are being pushed changed.
+    fn unpushed(&self) -> Option<&Names> {
+        let read = || self.names(Range::Unpushed { remote: &self.remote });
+        self.unpushed.get_or_init(read).as_ref()
+    }
+
+    /// Returns what all commits changed.
+    fn everything(&self) -> Option<&Names> {
+        self.everything.get_or_init(|| self.names(Range::Everything)).as_ref()
+    }
+
+    fn lock_sketches(&self) -> MutexGuard<'_, HashMap<Oid, Sketch>> {
+        self.sketches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn names(&self, range: Range<'_>) -> Option<Names> {

@@ -41,8 +41,8 @@ pub enum Stored {
 }
 
 /// An object that is to be stored: proven to be what its oid says, and watched for changes.
-struct Target<'a> {
-    version: Version,
+pub(super) struct Target<'a> {
+    pub(super) version: Version,
     path: &'a Path,
     fingerprint: Fingerprint,
 }
@@ -149,6 +149,7 @@ impl Transfer {
         }
         let stored = self.store(target, earlier, meter)?;
         self.offer(target, stored);
+        self.leave_hint(target)?;
         Ok(stored)
     }
 
@@ -158,7 +159,7 @@ impl Transfer {
     }
 
     fn store(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        if let Some(base) = self.nearest_base(earlier)? {
+        if let Some(base) = self.find_base(target, earlier)? {
             if let Some(stored) = self.store_delta(target, &base, meter)? {
                 return Ok(stored);
             }
@@ -171,11 +172,21 @@ impl Transfer {
         self.store_whole(target, meter)
     }
 
+    /// Finds what a delta should be built on: the version before, else something that probably resembles.
+    fn find_base(&self, target: &Target<'_>, earlier: &[Version]) -> Result<Option<Settled>> {
+        if !plan::is_worth_a_delta(target.version.size) {
+            return Ok(None);
+        }
+        match self.nearest_base(earlier)? {
+            Some(base) => Ok(Some(base)),
+            None => self.likely_base(target),
+        }
+    }
+
     /// Finds the nearest earlier version that a delta may be built on.
     fn nearest_base(&self, earlier: &[Version]) -> Result<Option<Settled>> {
         for version in earlier {
-            let base =
-                self.depot.find_base(&version.oid, version.size).map_err(|error| self.depot_error(error))?;
+            let base = self.depot.find_base(&version.oid).map_err(|error| self.depot_error(error))?;
             if base.is_some() {
                 return Ok(base);
             }
@@ -188,7 +199,7 @@ impl Transfer {
         let Some(reference) = base.chain.reference().filter(|_| base.chain.depth() > 1) else {
             return Ok(None);
         };
-        let found = self.depot.find_base(&reference.id.oid, reference.object_size);
+        let found = self.depot.find_base(&reference.id.oid);
         Ok(found.map_err(|error| self.depot_error(error))?.filter(|found| found.chain.depth() == 1))
     }
 
@@ -227,7 +238,7 @@ impl Transfer {
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more.
-    fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
+    pub(super) fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
         let read = self.read_proven(target.path, target.version);
         match read.map_err(|source| Error::disk("read the object", source))? {
             Some(bytes) => Ok(bytes),

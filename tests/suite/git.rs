@@ -28,4 +28,5 @@ pub mod local;
 pub mod processes;
 pub mod pushes;
 pub mod settings;
+pub mod spaces;
 pub mod world;
