@@ -8,7 +8,7 @@ use crate::git::Kinship;
 use crate::model::Chain;
 use crate::model::limits::{
     CANDIDATE_SIZE_MAX_RATIO, CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO,
-    DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES, WHOLE_SAVING_MIN_PERCENT,
+    DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES, LOWER_DELTA_PERCENT, WHOLE_SAVING_MIN_PERCENT,
 };
 
 /// What a delta turned out to cost.
@@ -50,6 +50,46 @@ pub fn estimate_whole(chain: &Chain, object_size: u64) -> u64 {
 pub fn may_extend(chain: &Chain, object_size: u64) -> bool {
     let cost = DeltaCost { stored_size: 0, written_size: object_size };
     chain.depth() > 0 && within_bounds(chain, object_size, cost, estimate_whole(chain, object_size))
+}
+
+/// Returns which link of a chain to try first: the nearest, unless that is known to be too deep.
+pub fn first_base(chain: &Chain, object_size: u64) -> Option<usize> {
+    if may_extend(chain, object_size) {
+        return Some(0);
+    }
+    // What the next delta takes is not known yet: as little as the smallest of the chain.
+    lower_base(chain, object_size, 0, smallest_delta(chain)?)
+}
+
+/// Returns which link to try after a delta on link `tried` came out too deep with `stored_size` bytes: one lower
+/// down, or the reference; `None` after that.
+///
+/// A delta over several versions is at most about as large as the deltas between. Each link that is passed over makes
+/// room for one more version on top. So the link is chosen with which a version costs the least on average, until
+/// the chain is as deep again; of equals the lowest. `docs/chains.md` compares that with the optimum.
+pub fn lower_base(chain: &Chain, object_size: u64, tried: usize, stored_size: u64) -> Option<usize> {
+    let last = chain.depth().checked_sub(1)?;
+    let step = smallest_delta(chain).unwrap_or(stored_size).min(stored_size);
+    let whole = estimate_whole(chain, object_size);
+    let written_size = object_size.max(chain.links[0].written_size);
+    let (mut best, mut sum) = (None, stored_size);
+    for at in tried + 1..=last {
+        sum = sum.saturating_add(chain.links[at - 1].stored_size);
+        let cost = DeltaCost { stored_size: percent(sum, LOWER_DELTA_PERCENT), written_size };
+        let versions = (at - tried) as u64;
+        let average = sum.saturating_add((versions - 1).saturating_mul(step)) / versions;
+        let is_better = best.is_none_or(|(least, _)| average <= least);
+        if is_better && within_bounds(&chain.below(at), object_size, cost, whole) {
+            best = Some((average, at));
+        }
+    }
+    best.map(|(_, at)| at).or((tried < last).then_some(last))
+}
+
+/// Returns the stored size of a chain's smallest delta.
+fn smallest_delta(chain: &Chain) -> Option<u64> {
+    let (_, deltas) = chain.links.split_last()?;
+    deltas.iter().map(|link| link.stored_size).min()
 }
 
 /// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
@@ -188,6 +228,31 @@ mod tests {
             own.written_size = sheet.written_size;
             links.links.insert(0, own);
         }
+    }
+
+    #[test]
+    fn a_full_chain_of_equal_steps_goes_back_to_its_reference() {
+        let full = chain(&[&[MB / 100; 15][..], &[4 * MB]].concat());
+        assert_eq!(first_base(&full, 10 * MB), Some(15));
+        assert_eq!(lower_base(&full, 10 * MB, 15, MB), None);
+    }
+
+    #[test]
+    fn a_full_chain_keeps_its_long_steps() {
+        // Nearest first: thirteen small steps on two that span many versions.
+        let full = chain(&[&[MB / 100; 13][..], &[MB / 10, MB / 8, 4 * MB]].concat());
+        assert_eq!(first_base(&full, 10 * MB), Some(13));
+        // Where that fails after all, the reference is left.
+        assert_eq!(lower_base(&full, 10 * MB, 13, MB), Some(15));
+    }
+
+    #[test]
+    fn where_nothing_lower_seems_to_fit_the_reference_is_tried() {
+        let heavy = chain(&[MB / 4, MB / 4, MB / 2, 4 * MB]);
+        assert_eq!(first_base(&heavy, 10 * MB), Some(0));
+        assert_eq!(lower_base(&heavy, 10 * MB, 0, 2 * MB), Some(3));
+        assert_eq!(lower_base(&chain(&[4 * MB]), 10 * MB, 0, 2 * MB), None);
+        assert_eq!(first_base(&Chain::default(), 10 * MB), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub const DECODE_WORK_MAX_RATIO: u64 = 128;
 /// save less than the slower read is worth.
 pub const DELTA_MAX_PERCENT: u64 = 75;
 
+/// How large a delta over several versions is thought to be at least, in percent of the deltas between them. It is tried
+/// where that would fit: more is too timid, and less encodes in vain (`docs/chains.md`).
+pub const LOWER_DELTA_PERCENT: u64 = 70;
+
 /// Objects up to this size are stored whole: a delta would save less than the request that reads its base costs.
 pub const DELTA_OBJECT_MIN_BYTES: u64 = 4 * 1024;
 
