@@ -8,7 +8,7 @@ use crate::git::Kinship;
 use crate::model::Chain;
 use crate::model::limits::{
     CANDIDATE_SIZE_MAX_RATIO, CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO,
-    DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES, LOWER_DELTA_PERCENT, WHOLE_SAVING_MIN_PERCENT,
+    DELTA_MAX_PERCENT, DELTA_SAVING_MIN_BYTES, LOWER_DELTA_PERCENT, WHOLE_SAVING_MIN_PERCENT,
 };
 
 /// What a delta turned out to cost.
@@ -35,7 +35,7 @@ pub enum Verdict {
 
 /// Returns whether an object of this size is worth a delta at all.
 pub const fn is_worth_a_delta(object_size: u64) -> bool {
-    object_size > DELTA_OBJECT_MIN_BYTES
+    object_size > DELTA_SAVING_MIN_BYTES
 }
 
 /// Returns what a whole compressed copy would take, judged by the chain's reference.
@@ -95,7 +95,8 @@ fn smallest_delta(chain: &Chain) -> Option<u64> {
 /// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
 pub fn judge(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: Option<u64>) -> Verdict {
     let whole = whole_size.unwrap_or_else(|| estimate_whole(chain, object_size));
-    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) {
+    let saving = whole.saturating_sub(delta.stored_size);
+    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) || saving < DELTA_SAVING_MIN_BYTES {
         return if whole_size.is_none() { Verdict::Measure } else { Verdict::TooLarge };
     }
     if within_bounds(chain, object_size, delta, whole) {
@@ -228,6 +229,16 @@ mod tests {
             own.written_size = sheet.written_size;
             links.links.insert(0, own);
         }
+    }
+
+    #[test]
+    fn a_delta_that_saves_less_than_a_request_costs_is_not_kept() {
+        let small = Link { object_size: 6000, stored_size: 6000, written_size: 6000, ..chain(&[1]).links[0] };
+        let on_small = Chain { links: vec![small] };
+        let delta = |stored_size| DeltaCost { stored_size, written_size: 6000 };
+        assert_eq!(judge(&on_small, 6000, delta(1500), Some(6000)), Verdict::Keep);
+        assert_eq!(judge(&on_small, 6000, delta(2000), Some(6000)), Verdict::TooLarge);
+        assert!(is_worth_a_delta(4097) && !is_worth_a_delta(4096));
     }
 
     #[test]

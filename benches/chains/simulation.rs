@@ -199,13 +199,16 @@ impl Replay<'_> {
         let history = self.history;
         if let Some(before) = history.before[target] {
             let (chain, versions) = self.chains[before].clone();
-            let mut start = plan::first_base(&chain, history.size)
-                .filter(|&start| start == 0 || self.policy == Policy::Lower || start + 1 == chain.depth());
+            let last = chain.depth() - 1;
+            let mut start = plan::first_base(&chain, history.size).and_then(|start| match self.policy {
+                Policy::Whole => (start == 0).then_some(0),
+                Policy::Reference => Some(if start == 0 { 0 } else { last }),
+                Policy::Lower => Some(start),
+            });
             while let Some(at) = start.take() {
                 match self.attempt(target, &chain.below(at), versions[at]) {
                     Ok(link) => return grown(link, &chain.below(at), target, &versions[at..]),
                     Err((cost, verdict)) => {
-                        let last = chain.depth() - 1;
                         start = match (self.policy, verdict) {
                             (Policy::Whole, _) => None,
                             (Policy::Lower, Verdict::TooDeep) => {
@@ -264,13 +267,19 @@ fn link(target: usize, history: &History, stored_size: u64, written_size: u64) -
 pub fn optimum(history: &History, depth_max: usize) -> u64 {
     let order = order(history);
     let count = order.len();
-    let mut sums = vec![0; count + 1];
+    // forest[s][e]: the least for versions s..e by themselves, the first of them whole.
+    let mut forest = vec![vec![NEVER; count + 1]; count + 1];
+    forest[count][count] = 0;
     for r in (0..count).rev() {
-        let least = Below::of(history, &order, r, depth_max).least();
-        let ends = (r + 1..).zip(least);
-        sums[r] = ends.map(|(e, below)| history.whole + below + sums[e]).min().unwrap_or(NEVER);
+        forest[r][r] = 0;
+        let least = Below::of(history, &order, r, depth_max).least(&forest);
+        for e in r + 1..=count {
+            let ends = (r + 1..=e).zip(&least);
+            let sums = ends.map(|(end, below)| history.whole + below + forest[end][e]);
+            forest[r][e] = sums.min().unwrap_or(NEVER).min(NEVER);
+        }
     }
-    sums[0]
+    forest[0][count]
 }
 
 const NEVER: u64 = u64::MAX / 4;
@@ -282,9 +291,12 @@ fn order(history: &History) -> Vec<usize> {
     order
 }
 
-/// The trees of deltas that can stand on one reference.
+/// The trees of deltas that can stand on one reference; other references may stand among them, because branches
+/// take turns.
 struct Below<'a> {
     history: &'a History,
+    /// The place of the reference in the order.
+    start: usize,
     /// The reference and the versions behind it that can stand on it.
     versions: &'a [usize],
     /// How deep each may stand.
@@ -304,21 +316,21 @@ impl<'a> Below<'a> {
                 (left / history.fresh.max(1.0)).min((depth_max - 1) as f64) as usize
             }
         };
-        let behind = order[r + 1..].iter().map(deepest).take_while(|&depth| depth > 0);
-        let deepest: Vec<usize> = std::iter::once(0).chain(behind).collect();
+        let mut deepest: Vec<usize> = std::iter::once(0).chain(order[r + 1..].iter().map(deepest)).collect();
+        deepest.truncate(deepest.iter().rposition(|&depth| depth > 0).map_or(1, |last| last + 1));
         let versions = &order[r..r + deepest.len()];
-        Self { history, versions, deepest, levels: depth_max }
+        Self { history, start: r, versions, deepest, levels: depth_max }
     }
 
     /// Returns for each count of versions behind the reference what they take at least, none first.
-    fn least(&self) -> Vec<u64> {
+    fn least(&self, forest: &[Vec<u64>]) -> Vec<u64> {
         let (count, width) = (self.versions.len(), self.versions.len() + 1);
         let keep_max = self.history.whole * DELTA_MAX_PERCENT / 100;
         let at = |i: usize, l: usize, e: usize| (i * self.levels + l) * width + e;
         // below[i][l][e]: versions i+1..e, all on top of i, which stands at depth l.
         let mut below = vec![NEVER; count * self.levels * width];
         let mut rest = vec![NEVER; (count + 2) * width];
-        for i in (0..count).rev() {
+        for i in (0..count).rev().filter(|&i| i == 0 || self.deepest[i] > 0) {
             let costs: Vec<u64> =
                 self.versions.iter().map(|&s| self.history.delta(self.versions[i], s)).collect();
             for l in 0..=self.deepest[i] {
@@ -326,12 +338,18 @@ impl<'a> Below<'a> {
                 rest.fill(NEVER);
                 for s in (i + 1..=count).rev() {
                     rest[s * width + s] = 0;
-                    if s == count || costs[s] > keep_max || l + 1 > self.deepest[s] {
+                    if s == count {
                         continue;
                     }
+                    let fits = costs[s] <= keep_max && l < self.deepest[s];
+                    let apart = &forest[self.start + s];
                     for e in s + 1..=count {
-                        let parts = (s + 1..=e).map(|m| below[at(s, l + 1, m)] + rest[m * width + e]);
-                        rest[s * width + e] = (costs[s] + parts.min().unwrap_or(NEVER)).min(NEVER);
+                        let mut least = NEVER;
+                        for m in s + 1..=e {
+                            let own = if fits { costs[s] + below[at(s, l + 1, m)] } else { NEVER };
+                            least = least.min(own.min(apart[self.start + m]) + rest[m * width + e]);
+                        }
+                        rest[s * width + e] = least.min(NEVER);
                     }
                 }
                 for e in i + 1..=count {

@@ -110,36 +110,8 @@ struct Deleted {
 }
 
 impl Names {
-    /// Reads the changes of a range.
-    ///
-    /// # Errors
-    /// Those of running git. A repository without commits has no changes.
-    pub fn read(git: &Git, range: Range<'_>) -> Result<Self> {
-        let quiet = ["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "diff.relative=false"];
-        let shape = [
-            "log",
-            "--format=@%P",
-            "--raw",
-            "-z",
-            "--no-abbrev",
-            "--no-renames",
-            "--no-ext-diff",
-            "-m",
-            "--topo-order",
-        ];
-        let mut command = git.command(quiet.iter().chain(&shape));
-        match range {
-            Range::Unpushed { remote } => {
-                command.args(["--branches", "--tags", "HEAD", "--not"]).arg(format!("--remotes={remote}"));
-            }
-            Range::Everything => drop(command.args(["--all", "HEAD"])),
-        }
-        command.args(["--ignore-missing", "--"]);
-        Ok(Self::parse(&git.finish(command, Vec::new())?))
-    }
-
-    /// Parses `@parents\0` and `:modes old new status\0path\0`, newest commit first.
-    fn parse(log: &[u8]) -> Self {
+    /// Parses what `read_log` returns: `@parents\0` and `:modes old new status\0path\0`, newest commit first.
+    pub fn parse(log: &[u8]) -> Self {
         let mut names = Self::default();
         let mut numbers: HashMap<&[u8], u32> = HashMap::new();
         let mut commit = 0;
@@ -254,6 +226,34 @@ impl Names {
             .map(|change| (&self.paths[change.path as usize][..], change.new))
             .collect()
     }
+}
+
+/// Asks git for the changes of a range.
+///
+/// # Errors
+/// Those of running git. A repository without commits has no changes.
+pub fn read_log(git: &Git, range: Range<'_>) -> Result<Vec<u8>> {
+    let quiet = ["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "diff.relative=false"];
+    let shape = [
+        "log",
+        "--format=@%P",
+        "--raw",
+        "-z",
+        "--no-abbrev",
+        "--no-renames",
+        "--no-ext-diff",
+        "-m",
+        "--topo-order",
+    ];
+    let mut command = git.command(quiet.iter().chain(&shape));
+    match range {
+        Range::Unpushed { remote } => {
+            command.args(["--branches", "--tags", "HEAD", "--not"]).arg(format!("--remotes={remote}"));
+        }
+        Range::Everything => drop(command.args(["--all", "HEAD"])),
+    }
+    command.args(["--ignore-missing", "--"]);
+    git.finish(command, Vec::new())
 }
 
 /// Returns old and new blob of a change, each where it is an ordinary file; `None` for what does not parse.

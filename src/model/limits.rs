@@ -21,8 +21,10 @@ pub const DELTA_MAX_PERCENT: u64 = 75;
 /// where that would fit: more is too timid, and less encodes in vain (`docs/chains.md`).
 pub const LOWER_DELTA_PERCENT: u64 = 70;
 
-/// Objects up to this size are stored whole: a delta would save less than the request that reads its base costs.
-pub const DELTA_OBJECT_MIN_BYTES: u64 = 4 * 1024;
+/// What a delta must save at least, and so the size of an object up to which none is tried: a delta costs a request
+/// more than a whole copy, to push and to read with nothing at hand. A request costs as much as keeping 18 kB for a
+/// year, and as much time as sending 40 kB and more; 4 KiB leaves that to those who keep objects for long.
+pub const DELTA_SAVING_MIN_BYTES: u64 = 4 * 1024;
 
 /// Objects from this size on are looked up among the hints of their DeltaSpace where git leads to no base, and leave
 /// one where git will not lead to them: for smaller ones two more requests take longer than the bytes they save.
@@ -126,6 +128,9 @@ pub const CACHE_DISK_MAX_PERCENT: u64 = 10;
 
 /// Bytes that the cache takes at most where its size is not set.
 pub const CACHE_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// How long the agents of one push share what git said of a history. Refs name it, so it is hardly ever wrong.
+pub const NAMES_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// Output of one git command that is read; a longer one is cut, which costs compression only.
 pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;

@@ -16,7 +16,6 @@ use crate::config::Settings;
 use crate::depot::{self, Depot};
 use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
-use crate::git::names::Range;
 use crate::git::place::{object_path, shared_mode};
 use crate::git::{Config, Families, Git, Names, Operation, Place, Version};
 use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
@@ -25,6 +24,7 @@ mod budget;
 mod candidates;
 mod download;
 mod history;
+mod lookup;
 mod progress;
 mod upload;
 
@@ -40,6 +40,8 @@ pub struct Transfer {
     /// Where git-lfs keeps its objects.
     lfs_folder: PathBuf,
     workspace: Workspace,
+    /// Where what git said is shared; none where nothing can be.
+    names_folder: Option<PathBuf>,
     /// Where locks are; none where nothing can be shared.
     lock_folder: Option<PathBuf>,
     effort: Effort,
@@ -109,6 +111,7 @@ impl Transfer {
         let shared = private.as_ref().and_then(|_| settings.store_folder(&location));
         Ok(Self {
             depot: Depot::new(store, shared.clone()),
+            names_folder: private.as_ref().map(|folder| folder.join("names")),
             cache: Cache::new(private, settings.cache_max_bytes),
             lock_folder: shared.map(|folder| folder.join("locks")),
             lfs_folder,
@@ -241,37 +244,8 @@ impl Transfer {
         }
     }
 
-    /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
-    fn earlier(&self, version: Version) -> Vec<Version> {
-        if let Some(found) = self.earlier_in(self.unpushed(), version) {
-            return found;
-        }
-        self.earlier_in(self.everything(), version).unwrap_or_default()
-    }
-
-    /// Returns what the commits that are being pushed changed.
-    fn unpushed(&self) -> Option<&Names> {
-        let read = || self.names(Range::Unpushed { remote: &self.remote });
-        self.unpushed.get_or_init(read).as_ref()
-    }
-
-    /// Returns what all commits changed.
-    fn everything(&self) -> Option<&Names> {
-        self.everything.get_or_init(|| self.names(Range::Everything)).as_ref()
-    }
-
     fn lock_sketches(&self) -> MutexGuard<'_, HashMap<Oid, Sketch>> {
         self.sketches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn names(&self, range: Range<'_>) -> Option<Names> {
-        let names = Names::read(&self.git, range);
-        names.inspect_err(|error| tracing::info!(%error, "no names from git")).ok()
-    }
-
-    fn earlier_in(&self, names: Option<&Names>, version: Version) -> Option<Vec<Version>> {
-        let earlier = names?.earlier(&self.git, version);
-        earlier.inspect_err(|error| tracing::info!(%error, "no earlier versions from git")).ok().flatten()
     }
 }
 
