@@ -4,10 +4,11 @@
 //! compressed object is not measured but estimated, from how well the chain's reference was compressed; only
 //! a delta that is not clearly smaller makes the caller measure it.
 
+use crate::git::Kinship;
 use crate::model::Chain;
 use crate::model::limits::{
-    CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO, DELTA_MAX_PERCENT, DELTA_OBJECT_MIN_BYTES,
-    WHOLE_SAVING_MIN_PERCENT,
+    CANDIDATE_SIZE_MAX_RATIO, CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO,
+    DELTA_MAX_PERCENT, DELTA_SAVING_MIN_BYTES, LOWER_DELTA_PERCENT, WHOLE_SAVING_MIN_PERCENT,
 };
 
 /// What a delta turned out to cost.
@@ -34,7 +35,7 @@ pub enum Verdict {
 
 /// Returns whether an object of this size is worth a delta at all.
 pub const fn is_worth_a_delta(object_size: u64) -> bool {
-    object_size > DELTA_OBJECT_MIN_BYTES
+    object_size > DELTA_SAVING_MIN_BYTES
 }
 
 /// Returns what a whole compressed copy would take, judged by the chain's reference.
@@ -51,10 +52,51 @@ pub fn may_extend(chain: &Chain, object_size: u64) -> bool {
     chain.depth() > 0 && within_bounds(chain, object_size, cost, estimate_whole(chain, object_size))
 }
 
+/// Returns which link of a chain to try first: the nearest, unless that is known to be too deep.
+pub fn first_base(chain: &Chain, object_size: u64) -> Option<usize> {
+    if may_extend(chain, object_size) {
+        return Some(0);
+    }
+    // What the next delta takes is not known yet: as little as the smallest of the chain.
+    lower_base(chain, object_size, 0, smallest_delta(chain)?)
+}
+
+/// Returns which link to try after a delta on link `tried` came out too deep with `stored_size` bytes: one lower
+/// down, or the reference; `None` after that.
+///
+/// A delta over several versions is at most about as large as the deltas between. Each link that is passed over makes
+/// room for one more version on top. So the link is chosen with which a version costs the least on average, until
+/// the chain is as deep again; of equals the lowest. `docs/chains.md` compares that with the optimum.
+pub fn lower_base(chain: &Chain, object_size: u64, tried: usize, stored_size: u64) -> Option<usize> {
+    let last = chain.depth().checked_sub(1)?;
+    let step = smallest_delta(chain).unwrap_or(stored_size).min(stored_size);
+    let whole = estimate_whole(chain, object_size);
+    let written_size = object_size.max(chain.links[0].written_size);
+    let (mut best, mut sum) = (None, stored_size);
+    for at in tried + 1..=last {
+        sum = sum.saturating_add(chain.links[at - 1].stored_size);
+        let cost = DeltaCost { stored_size: percent(sum, LOWER_DELTA_PERCENT), written_size };
+        let versions = (at - tried) as u64;
+        let average = sum.saturating_add((versions - 1).saturating_mul(step)) / versions;
+        let is_better = best.is_none_or(|(least, _)| average <= least);
+        if is_better && within_bounds(&chain.below(at), object_size, cost, whole) {
+            best = Some((average, at));
+        }
+    }
+    best.map(|(_, at)| at).or((tried < last).then_some(last))
+}
+
+/// Returns the stored size of a chain's smallest delta.
+fn smallest_delta(chain: &Chain) -> Option<u64> {
+    let (_, deltas) = chain.links.split_last()?;
+    deltas.iter().map(|link| link.stored_size).min()
+}
+
 /// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
 pub fn judge(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: Option<u64>) -> Verdict {
     let whole = whole_size.unwrap_or_else(|| estimate_whole(chain, object_size));
-    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) {
+    let saving = whole.saturating_sub(delta.stored_size);
+    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) || saving < DELTA_SAVING_MIN_BYTES {
         return if whole_size.is_none() { Verdict::Measure } else { Verdict::TooLarge };
     }
     if within_bounds(chain, object_size, delta, whole) {
@@ -78,6 +120,41 @@ fn within_bounds(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: 
 /// Returns whether packing a whole object pays.
 pub const fn is_worth_packing(object_size: u64, packed_size: u64) -> bool {
     packed_size <= percent(object_size, 100 - WHOLE_SAVING_MIN_PERCENT)
+}
+
+/// What is known of an object that might serve as base, where there is no version before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// How alike the two seem, in percent; `None` where they were not compared.
+    pub likeness: Option<u32>,
+    /// Why it was thought of; `None` where only a hint names it.
+    pub kinship: Option<Kinship>,
+    /// Whether its bytes are on this machine.
+    pub is_at_hand: bool,
+}
+
+/// Returns whether a base of this size could save much of an object, before anything else is known.
+pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
+    is_worth_a_delta(base_size) && base_size >= object_size / CANDIDATE_SIZE_MAX_RATIO
+}
+
+/// Chooses the candidate to try: the one that seems most alike, of equals the first.
+///
+/// What was compared and has nothing in common is never tried. What was not compared is tried only where its name
+/// speaks for it: reading it may cost as much as it saves.
+pub fn choose(candidates: &[Candidate]) -> Option<usize> {
+    let likeness = |candidate: &Candidate| match (candidate.likeness, candidate.kinship) {
+        (Some(likeness), _) => likeness,
+        (None, Some(Kinship::Renamed | Kinship::Sibling)) => 1,
+        (None, _) => 0,
+    };
+    let rated =
+        candidates.iter().enumerate().map(|(index, candidate)| (likeness(candidate), candidate, index));
+    let possible = rated.filter(|(likeness, ..)| *likeness > 0);
+    let best = possible.max_by_key(|(likeness, candidate, index)| {
+        (*likeness, candidate.is_at_hand, std::cmp::Reverse(*index))
+    });
+    best.map(|(.., index)| index)
 }
 
 const fn percent(size: u64, share: u64) -> u64 {
@@ -155,6 +232,41 @@ mod tests {
     }
 
     #[test]
+    fn a_delta_that_saves_less_than_a_request_costs_is_not_kept() {
+        let small = Link { object_size: 6000, stored_size: 6000, written_size: 6000, ..chain(&[1]).links[0] };
+        let on_small = Chain { links: vec![small] };
+        let delta = |stored_size| DeltaCost { stored_size, written_size: 6000 };
+        assert_eq!(judge(&on_small, 6000, delta(1500), Some(6000)), Verdict::Keep);
+        assert_eq!(judge(&on_small, 6000, delta(2000), Some(6000)), Verdict::TooLarge);
+        assert!(is_worth_a_delta(4097) && !is_worth_a_delta(4096));
+    }
+
+    #[test]
+    fn a_full_chain_of_equal_steps_goes_back_to_its_reference() {
+        let full = chain(&[&[MB / 100; 15][..], &[4 * MB]].concat());
+        assert_eq!(first_base(&full, 10 * MB), Some(15));
+        assert_eq!(lower_base(&full, 10 * MB, 15, MB), None);
+    }
+
+    #[test]
+    fn a_full_chain_keeps_its_long_steps() {
+        // Nearest first: thirteen small steps on two that span many versions.
+        let full = chain(&[&[MB / 100; 13][..], &[MB / 10, MB / 8, 4 * MB]].concat());
+        assert_eq!(first_base(&full, 10 * MB), Some(13));
+        // Where that fails after all, the reference is left.
+        assert_eq!(lower_base(&full, 10 * MB, 13, MB), Some(15));
+    }
+
+    #[test]
+    fn where_nothing_lower_seems_to_fit_the_reference_is_tried() {
+        let heavy = chain(&[MB / 4, MB / 4, MB / 2, 4 * MB]);
+        assert_eq!(first_base(&heavy, 10 * MB), Some(0));
+        assert_eq!(lower_base(&heavy, 10 * MB, 0, 2 * MB), Some(3));
+        assert_eq!(lower_base(&chain(&[4 * MB]), 10 * MB, 0, 2 * MB), None);
+        assert_eq!(first_base(&Chain::default(), 10 * MB), None);
+    }
+
+    #[test]
     fn sizes_at_the_edge_of_the_type_do_not_overflow() {
         let huge = chain(&[u64::MAX, u64::MAX]);
         assert_eq!(judge(&huge, u64::MAX, delta(u64::MAX), Some(u64::MAX)), Verdict::TooLarge);
@@ -166,5 +278,34 @@ mod tests {
         assert!(is_worth_packing(100, 97));
         assert!(!is_worth_packing(100, 98));
         assert!(!is_worth_packing(0, 10));
+    }
+
+    fn candidate(likeness: Option<u32>, kinship: Option<Kinship>) -> Candidate {
+        Candidate { likeness, kinship, is_at_hand: false }
+    }
+
+    #[test]
+    fn the_most_alike_is_tried_and_of_equals_the_first_at_hand() {
+        let [low, high] = [candidate(Some(20), Some(Kinship::Renamed)), candidate(Some(60), None)];
+        assert_eq!(choose(&[low, high, high]), Some(1));
+        assert_eq!(choose(&[high, Candidate { is_at_hand: true, ..high }]), Some(1));
+    }
+
+    #[test]
+    fn strangers_are_not_tried_and_the_unknown_only_by_their_names() {
+        let stranger = candidate(Some(0), Some(Kinship::Sibling));
+        assert_eq!(
+            choose(&[stranger, candidate(None, None), candidate(None, Some(Kinship::Neighbour))]),
+            None
+        );
+        assert_eq!(choose(&[stranger, candidate(None, Some(Kinship::Sibling))]), Some(1));
+        assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn a_base_much_smaller_than_the_object_is_not_looked_at() {
+        assert!(is_worth_comparing(MB, 8 * MB) && is_worth_comparing(80 * MB, MB));
+        assert!(!is_worth_comparing(MB, 17 * MB));
+        assert!(!is_worth_comparing(4000, 5000));
     }
 }

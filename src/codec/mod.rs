@@ -28,6 +28,7 @@ pub mod header;
 mod parallel;
 mod scratch;
 mod seal;
+mod sketch;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -36,6 +37,7 @@ mod zstandard;
 
 pub use header::Header;
 pub use scratch::{Buffer, Memory, Scratch};
+pub use sketch::sketch;
 
 use delta::Passing;
 use scratch::Spool;

@@ -87,7 +87,7 @@ fn longest(
     (same, at - from)
 }
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(plain: &[u8]) -> Vec<u8> {
     let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     let tail = [crc32(&[plain]).to_le_bytes(), (plain.len() as u32).to_le_bytes()].concat();
     [&head[..], &deflated(plain, 9000), &tail].concat()

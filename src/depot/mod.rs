@@ -8,17 +8,21 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use crate::codec::{self, Header};
 use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES, RANGES_MIN_BYTES};
-use crate::model::{Chain, CopyId, CopyName, Entry, Key, KeyPrefix, Link, Nonce, Oid, StoredCopy};
+use crate::model::{
+    Chain, CopyId, CopyName, Entry, Hint, Key, KeyPrefix, Link, Nonce, Oid, Space, StoredCopy,
+};
 use crate::store::{self, Body, Listed, Unfinished, Verb, Visit, WriteStore, get_bytes, put_bytes};
 
+mod hints;
 mod listings;
 mod memory;
 
+use hints::Hints;
 pub use listings::Folder;
 use listings::Listings;
 use memory::Memory;
@@ -114,6 +118,7 @@ pub struct Depot {
     store: Box<dyn WriteStore>,
     listings: Listings,
     memory: Memory,
+    hints: Mutex<Hints>,
     /// Sizes of large copies that were seen in listings and headers: they are fetched in another way.
     large: Mutex<HashMap<CopyId, u64>>,
     /// Set once the store was looked at: the feature that keeps this program from writing, if there is one.
@@ -128,6 +133,7 @@ impl Depot {
             listings: Listings::new(shared.clone()),
             memory: Memory::new(shared),
             store,
+            hints: Mutex::default(),
             large: Mutex::default(),
             opened: OnceLock::new(),
         }
@@ -405,7 +411,7 @@ impl Depot {
     ///
     /// # Errors
     /// What the store says. A copy whose header is damaged is passed over.
-    pub fn find_base(&self, oid: &Oid, object_size: u64) -> Result<Option<Settled>> {
+    pub fn find_base(&self, oid: &Oid) -> Result<Option<Settled>> {
         if let Some(settled) = self.memory.get(oid) {
             return Ok(Some(settled));
         }
@@ -414,7 +420,7 @@ impl Depot {
             if !self.is_settled(copy, folder.seen())? {
                 continue;
             }
-            match self.chain_of(copy, object_size) {
+            match self.chain_of(copy) {
                 Ok(chain) => {
                     let settled = Settled { chain };
                     self.memory.remember(oid, &settled);
@@ -427,9 +433,41 @@ impl Depot {
         Ok(None)
     }
 
+    /// Returns the settled copy of an object that this machine knows. No request.
+    pub fn remembered(&self, oid: &Oid) -> Option<Settled> {
+        self.memory.get(oid)
+    }
+
     /// Returns whether this machine knows a settled copy of an object.
     pub fn remembers(&self, oid: &Oid) -> bool {
-        self.memory.get(oid).is_some()
+        self.remembered(oid).is_some()
+    }
+
+    /// Returns the hints of a DeltaSpace, at most `HINTS_MAX` of them. One LIST for the process, or one for each
+    /// space where a store has many.
+    ///
+    /// They may be stale or wrong: whoever builds on one looks for a copy that may be relied upon.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn hints(&self, space: &Space) -> Result<Vec<Hint>> {
+        self.open()?;
+        Ok(self.lock_hints().of(&*self.store, space)?.to_vec())
+    }
+
+    /// Leaves a hint that an object belongs to a DeltaSpace: an empty file, one PUT.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn leave_hint(&self, space: &Space, hint: Hint) -> Result<()> {
+        self.check_writable()?;
+        put_bytes(&*self.store, &Key::hint(space, &hint), b"")?;
+        self.lock_hints().add(space, hint);
+        Ok(())
+    }
+
+    fn lock_hints(&self) -> MutexGuard<'_, Hints> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets that a copy can be built on.
@@ -437,8 +475,8 @@ impl Depot {
         self.memory.forget(&id.oid);
     }
 
-    fn chain_of(&self, copy: &StoredCopy, object_size: u64) -> Result<Chain> {
-        let own = |written_size| Link {
+    fn chain_of(&self, copy: &StoredCopy) -> Result<Chain> {
+        let own = |object_size, written_size| Link {
             id: copy.name.id,
             codec: copy.name.codec(),
             object_size,
@@ -446,10 +484,10 @@ impl Depot {
             written_size,
         };
         if copy.name.codec().is_none() {
-            return Ok(Chain { links: vec![own(object_size)] });
+            return Ok(Chain { links: vec![own(copy.size, copy.size)] });
         }
         let header = self.header(&copy.name)?;
-        let mut links = vec![own(header.written_size)];
+        let mut links = vec![own(header.object_size, header.written_size)];
         links.extend(header.chain.links);
         Ok(Chain { links })
     }

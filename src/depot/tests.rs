@@ -184,10 +184,10 @@ fn a_remembered_base_costs_no_request_and_its_confirmation_one() {
     let world = World::new();
     let first = world.place(1, None);
     let depot = world.depot();
-    let base = depot.find_base(&first.id.oid, 1).expect("looked").expect("a base");
+    let base = depot.find_base(&first.id.oid).expect("looked").expect("a base");
     world.verbs();
     let later = world.depot();
-    assert_eq!(later.find_base(&first.id.oid, 1).expect("looked"), Some(base));
+    assert_eq!(later.find_base(&first.id.oid).expect("looked"), Some(base));
     assert_eq!(world.verbs(), []);
     assert_eq!(depot.base_of(&first.id).expect("looked"), Base::Settled);
     assert_eq!(world.verbs(), [Verb::List]);
@@ -210,7 +210,7 @@ fn a_delta_on_a_condemned_base_is_no_base() {
     let first = world.place(1, None);
     let second = world.place(2, Some(&first));
     world.condemn(&first);
-    assert_eq!(world.depot().find_base(&second.id.oid, 1).expect("looked"), None);
+    assert_eq!(world.depot().find_base(&second.id.oid).expect("looked"), None);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_copy_with_a_damaged_header_is_no_base() {
     let world = World::new();
     let first = world.place(1, None);
     let second = world.place(2, Some(&first));
-    assert_eq!(world.depot().find_base(&second.id.oid, 1).expect("looked"), None);
+    assert_eq!(world.depot().find_base(&second.id.oid).expect("looked"), None);
 }
 
 #[test]

@@ -11,15 +11,18 @@ use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::model::limits::GIT_OUTPUT_MAX_BYTES;
 
+mod attributes;
 pub mod config;
 pub mod names;
 pub mod place;
 pub mod pointers;
+pub mod relatives;
 
 pub use config::{Config, Operation, Origin};
 pub use names::{Names, Version};
 pub use place::Place;
 pub use pointers::{Named, Pointers, Use};
+pub use relatives::{Families, Kinship, Relative};
 
 /// What asking git can fail with.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,44 @@ pub struct Version {
     pub size: u64,
 }
 
+/// The id of a blob, of SHA-1 or SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobId {
+    len: u8,
+    bytes: [u8; 32],
+}
+
+impl BlobId {
+    /// Parses what git prints.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut id = Self { len: (text.len() / 2) as u8, bytes: [0; 32] };
+        match text.len() {
+            40 => id.bytes[..20].copy_from_slice(&hex::decode::<20>(text)?),
+            64 => id.bytes = hex::decode(text)?,
+            _ => return None,
+        }
+        Some(id)
+    }
+
+    /// Returns what git prints.
+    pub fn text(&self) -> String {
+        hex::encode(&self.bytes[..usize::from(self.len)])
+    }
+
+    /// Computes the id of an object's pointer.
+    fn of<D: Digest>(version: Version) -> Self {
+        let text = pointer_text(version);
+        let mut hasher = D::new();
+        hasher.update(format!("blob {}\0", text.len()));
+        hasher.update(text);
+        let digest = hasher.finalize();
+        let mut id = Self { len: digest.len() as u8, bytes: [0; 32] };
+        id.bytes[..digest.len()].copy_from_slice(&digest);
+        id
+    }
+}
+
 /// Which commits are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range<'a> {
@@ -33,47 +71,104 @@ pub enum Range<'a> {
     Everything,
 }
 
+/// Where an object came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Whether it was the first at its path, in a commit that nothing leads to: the first of all, or the end of a
+    /// shallow clone.
+    pub is_rootless: bool,
+}
+
 /// The changes that a range of commits made to blobs.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// By new blob: where it came to be, the oldest change last seen.
-    changes: HashMap<String, Vec<Change>>,
+    paths: Vec<Vec<u8>>,
+    /// Sorted by new blob; those of one blob newest first.
+    changes: Vec<Change>,
+    /// What went, newest commit first.
+    deleted: Vec<Deleted>,
+    /// Commits without parents.
+    roots: HashSet<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
-    path: Vec<u8>,
+    new: BlobId,
+    path: u32,
     /// The blob before; `None` where the path is new.
-    old: Option<String>,
+    old: Option<BlobId>,
+    commit: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Deleted {
+    commit: u32,
+    path: u32,
+    blob: BlobId,
 }
 
 impl Names {
-    /// Reads the changes of a range.
-    ///
-    /// # Errors
-    /// Those of running git. A repository without commits has no changes.
-    pub fn read(git: &Git, range: Range<'_>) -> Result<Self> {
-        let quiet = ["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "diff.relative=false"];
-        let shape = [
-            "log",
-            "--format=",
-            "--raw",
-            "-z",
-            "--no-abbrev",
-            "--no-renames",
-            "--no-ext-diff",
-            "-m",
-            "--topo-order",
-        ];
-        let mut command = git.command(quiet.iter().chain(&shape));
-        match range {
-            Range::Unpushed { remote } => {
-                command.args(["--branches", "--tags", "HEAD", "--not"]).arg(format!("--remotes={remote}"));
+    /// Parses what `read_log` returns: `@parents\0` and `:modes old new status\0path\0`, newest commit first.
+    pub fn parse(log: &[u8]) -> Self {
+        let mut names = Self::default();
+        let mut numbers: HashMap<&[u8], u32> = HashMap::new();
+        let mut commit = 0;
+        let mut fields = log.split(|&byte| byte == 0);
+        while let Some(field) = fields.next() {
+            let field = field.strip_prefix(b"\n").unwrap_or(field);
+            if let Some(parents) = field.strip_prefix(b"@") {
+                commit += 1;
+                if parents.is_empty() {
+                    names.roots.insert(commit);
+                }
+                continue;
             }
-            Range::Everything => drop(command.args(["--all", "HEAD"])),
+            if field.first() != Some(&b':') {
+                continue;
+            }
+            let Some(path) = fields.next() else { break };
+            let Some(record) = parse_record(field) else { continue };
+            let path = *numbers.entry(path).or_insert_with(|| {
+                names.paths.push(path.to_vec());
+                names.paths.len() as u32 - 1
+            });
+            match record {
+                (old, Some(new)) => names.changes.push(Change { new, path, old, commit }),
+                (Some(blob), None) => names.deleted.push(Deleted { commit, path, blob }),
+                (None, None) => {}
+            }
         }
-        command.args(["--ignore-missing", "--"]);
-        Ok(Self { changes: parse_log(&git.finish(command, Vec::new())?) })
+        // Stable: those of one blob stay in their order.
+        names.changes.sort_by_key(|change| change.new);
+        names
+    }
+
+    fn changes_of(&self, blob: &BlobId) -> &[Change] {
+        let start = self.changes.partition_point(|change| change.new < *blob);
+        let len = self.changes[start..].partition_point(|change| change.new == *blob);
+        &self.changes[start..start + len]
+    }
+
+    /// Returns the change by which a blob came to a path: the oldest, because later ones only brought it back.
+    fn first_at(&self, blob: &BlobId, path: u32) -> Option<&Change> {
+        self.changes_of(blob).iter().rfind(|change| change.path == path)
+    }
+
+    /// Returns the change by which an object came to be, one that has a blob before it if there is any.
+    fn change(&self, version: Version) -> Option<&Change> {
+        let ids = [BlobId::of::<sha1::Sha1>(version), BlobId::of::<sha2::Sha256>(version)];
+        let changes = ids.iter().map(|id| self.changes_of(id)).find(|changes| !changes.is_empty())?;
+        let firsts = || changes.iter().filter_map(|change| self.first_at(&change.new, change.path));
+        firsts().find(|change| change.old.is_some()).or_else(|| firsts().next())
+    }
+
+    /// Returns where an object came to be; `None` where it is not in these changes.
+    pub fn origin(&self, version: Version) -> Option<Origin> {
+        let change = self.change(version)?;
+        let is_rootless = change.old.is_none() && self.roots.contains(&change.commit);
+        Some(Origin { path: self.paths[change.path as usize].clone(), is_rootless })
     }
 
     /// Returns the versions before an object at its path, the nearest first; `None` where the object is not
@@ -82,67 +177,91 @@ impl Names {
     /// # Errors
     /// Those of running git.
     pub fn earlier(&self, git: &Git, version: Version) -> Result<Option<Vec<Version>>> {
-        let ids = [blob_id::<sha1::Sha1>(version), blob_id::<sha2::Sha256>(version)];
-        let Some((blob, changes)) = ids.iter().find_map(|id| Some((id, self.changes.get(id)?))) else {
-            return Ok(None);
-        };
-        let Some(change) = changes.iter().find(|change| change.old.is_some()).or(changes.first()) else {
-            return Ok(None);
-        };
-        let blobs = self.blobs_before(blob, change);
-        let mut versions = read_pointers(git, &blobs)?;
+        let Some(change) = self.change(version) else { return Ok(None) };
+        let mut versions = read_pointers(git, &self.blobs_before(change))?;
         // Two blobs may point to one object: it cannot be its own base.
         let mut seen = HashSet::from([version.oid]);
         versions.retain(|earlier| seen.insert(earlier.oid));
         Ok(Some(versions))
     }
 
-    fn blobs_before(&self, blob: &str, change: &Change) -> Vec<String> {
+    fn blobs_before(&self, change: &Change) -> Vec<BlobId> {
         let mut blobs = Vec::new();
-        let mut seen = HashSet::from([blob.to_owned()]);
-        let mut next = change.old.clone();
+        let mut seen = HashSet::from([change.new]);
+        let mut next = change.old;
         while let Some(blob) = next.take() {
-            if blobs.len() == HISTORY_MAX_VERSIONS || !seen.insert(blob.clone()) {
+            if blobs.len() == HISTORY_MAX_VERSIONS || !seen.insert(blob) {
                 break;
             }
-            let changes = self.changes.get(&blob).map(Vec::as_slice).unwrap_or_default();
-            next = changes.iter().find(|other| other.path == change.path).and_then(|other| other.old.clone());
+            next = self.first_at(&blob, change.path).and_then(|older| older.old);
             blobs.push(blob);
         }
         blobs
     }
-}
 
-/// Parses `:modes old new status\0path\0…`, newest commit first.
-fn parse_log(log: &[u8]) -> HashMap<String, Vec<Change>> {
-    let mut changes: HashMap<String, Vec<Change>> = HashMap::new();
-    let mut fields = log.split(|&byte| byte == 0);
-    while let Some(field) = fields.next() {
-        let Some(record) = field.iter().position(|&byte| byte == b':').map(|at| &field[at..]) else {
-            continue;
-        };
-        let Some(path) = fields.next() else { break };
-        let Some((old, new)) = parse_record(record) else { continue };
-        let paths = changes.entry(new).or_default();
-        let change = Change { path: path.to_vec(), old };
-        // The oldest change of a path is where the blob came to be: later ones only brought it back.
-        match paths.iter_mut().find(|other| other.path == change.path) {
-            Some(other) => *other = change,
-            None => paths.push(change),
+    /// Returns the paths and blobs that went in the commit that brought an object: it may be one of them, renamed.
+    pub fn gone_with(&self, version: Version) -> Vec<(&[u8], BlobId)> {
+        let Some(change) = self.change(version) else { return Vec::new() };
+        let gone = self.deleted.iter().filter(|gone| gone.commit == change.commit);
+        gone.map(|gone| (&self.paths[gone.path as usize][..], gone.blob)).collect()
+    }
+
+    /// Returns whether a blob came to be in these changes.
+    pub fn brings(&self, blob: &BlobId) -> bool {
+        !self.changes_of(blob).is_empty()
+    }
+
+    /// Returns all paths to which blobs came, each with the newest.
+    pub fn newest(&self) -> Vec<(&[u8], BlobId)> {
+        let mut newest: Vec<Option<&Change>> = vec![None; self.paths.len()];
+        for change in &self.changes {
+            let known = &mut newest[change.path as usize];
+            if known.is_none_or(|known| change.commit < known.commit) {
+                *known = Some(change);
+            }
         }
+        newest
+            .into_iter()
+            .flatten()
+            .map(|change| (&self.paths[change.path as usize][..], change.new))
+            .collect()
     }
-    changes
 }
 
-/// Returns old and new blob of a change to an ordinary file; `None` for all others and for deletions.
-fn parse_record(record: &[u8]) -> Option<(Option<String>, String)> {
-    let words: Vec<&str> = std::str::from_utf8(record).ok()?.split(' ').collect();
-    let [old_mode, new_mode, old, new, _status] = words[..] else { return None };
-    let is_file = |mode: &str| mode.trim_start_matches(':').starts_with("100");
-    if !is_file(new_mode) {
-        return None;
+/// Asks git for the changes of a range.
+///
+/// # Errors
+/// Those of running git. A repository without commits has no changes.
+pub fn read_log(git: &Git, range: Range<'_>) -> Result<Vec<u8>> {
+    let quiet = ["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "diff.relative=false"];
+    let shape = [
+        "log",
+        "--format=@%P",
+        "--raw",
+        "-z",
+        "--no-abbrev",
+        "--no-renames",
+        "--no-ext-diff",
+        "-m",
+        "--topo-order",
+    ];
+    let mut command = git.command(quiet.iter().chain(&shape));
+    match range {
+        Range::Unpushed { remote } => {
+            command.args(["--branches", "--tags", "HEAD", "--not"]).arg(format!("--remotes={remote}"));
+        }
+        Range::Everything => drop(command.args(["--all", "HEAD"])),
     }
-    Some((is_file(old_mode).then(|| old.to_owned()), new.to_owned()))
+    command.args(["--ignore-missing", "--"]);
+    git.finish(command, Vec::new())
+}
+
+/// Returns old and new blob of a change, each where it is an ordinary file; `None` for what does not parse.
+fn parse_record(record: &[u8]) -> Option<(Option<BlobId>, Option<BlobId>)> {
+    let mut words = record.strip_prefix(b":")?.split(|&byte| byte == b' ');
+    let (old_mode, new_mode, old, new) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let file = |mode: &[u8], id| if mode.starts_with(b"100") { BlobId::parse(id) } else { None };
+    Some((file(old_mode, old), file(new_mode, new)))
 }
 
 /// Returns the text that git keeps in an object's place.
@@ -151,38 +270,65 @@ pub fn pointer_text(version: Version) -> String {
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
 }
 
-fn blob_id<D: Digest>(version: Version) -> String {
-    let text = pointer_text(version);
-    let mut hasher = D::new();
-    hasher.update(format!("blob {}\0", text.len()));
-    hasher.update(text);
-    hex::encode(&hasher.finalize())
-}
-
 /// Reads the pointers among some blobs, in their order; stops at the first blob that is none.
-fn read_pointers(git: &Git, blobs: &[String]) -> Result<Vec<Version>> {
-    if blobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let command = git.command(["cat-file", "--batch"]);
-    let answers = git.finish(command, format!("{}\n", blobs.join("\n")).into_bytes())?;
+fn read_pointers(git: &Git, blobs: &[BlobId]) -> Result<Vec<Version>> {
+    let answers = read_blobs(git, blobs)?;
     let mut rest = &answers[..];
     let mut versions = Vec::new();
-    while let Some(version) = take_blob(&mut rest).and_then(parse_pointer) {
+    while let Some(version) = take_blob(&mut rest).and_then(|blob| parse_pointer(blob?)) {
         versions.push(version);
     }
     Ok(versions)
 }
 
-/// Takes `<id> blob <size>\n<content>\n` off; `None` at the end and for whatever is no small blob.
-fn take_blob<'a>(answers: &mut &'a [u8]) -> Option<&'a str> {
+/// Reads those blobs that are pointers, each with its place in `blobs`. Larger blobs are not read.
+///
+/// # Errors
+/// Those of running git.
+pub fn find_pointers(git: &Git, blobs: &[BlobId]) -> Result<Vec<(usize, Version)>> {
+    if blobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let command = git.command(["cat-file", "--batch-check=%(objecttype) %(objectsize)"]);
+    let sizes = git.finish(command, lines(blobs))?;
+    let is_small = |line: &[u8]| {
+        let size = line.strip_prefix(b"blob ").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
+        size.is_some_and(|size: u64| size <= POINTER_MAX_BYTES)
+    };
+    let small = sizes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| is_small(line));
+    let places: Vec<usize> = small.map(|(place, _)| place).filter(|place| *place < blobs.len()).collect();
+    let wanted: Vec<BlobId> = places.iter().map(|&place| blobs[place]).collect();
+    let answers = read_blobs(git, &wanted)?;
+    let mut rest = &answers[..];
+    let mut found = Vec::new();
+    for place in places {
+        let Some(blob) = take_blob(&mut rest) else { break };
+        found.extend(blob.and_then(parse_pointer).map(|version| (place, version)));
+    }
+    Ok(found)
+}
+
+fn read_blobs(git: &Git, blobs: &[BlobId]) -> Result<Vec<u8>> {
+    if blobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    git.finish(git.command(["cat-file", "--batch"]), lines(blobs))
+}
+
+fn lines(blobs: &[BlobId]) -> Vec<u8> {
+    blobs.iter().map(|blob| blob.text() + "\n").collect::<String>().into_bytes()
+}
+
+/// Takes `<id> blob <size>\n<content>\n` off; `Some(None)` for whatever is no small text, `None` at the end and
+/// for what is no blob.
+fn take_blob<'a>(answers: &mut &'a [u8]) -> Option<Option<&'a str>> {
     let line_end = answers.iter().position(|&byte| byte == b'\n')?;
     let line = std::str::from_utf8(&answers[..line_end]).ok()?;
     let size = line.split(' ').skip_while(|word| *word != "blob").nth(1)?;
     let size: usize = size.parse().ok()?;
     let content = answers.get(line_end + 1..line_end + 1 + size)?;
     *answers = answers.get(line_end + size + 2..)?;
-    (size as u64 <= POINTER_MAX_BYTES).then(|| std::str::from_utf8(content).ok()).flatten()
+    Some((size as u64 <= POINTER_MAX_BYTES).then(|| std::str::from_utf8(content).ok()).flatten())
 }
 
 /// Parses a pointer, canonical or not; `None` for any other text.
@@ -210,61 +356,92 @@ mod tests {
         Version { oid: Oid::of(&[seed]), size: u64::from(seed) }
     }
 
-    fn log(records: &[(&str, &str, &str)]) -> Vec<u8> {
-        let line = |(old, new, path): &(&str, &str, &str)| {
-            let mode = if *old == "0" { "000000" } else { "100644" };
-            format!(":{mode} 100644 {old} {new} M\0{path}\0")
-        };
-        records.iter().map(line).collect::<String>().into_bytes()
+    /// The pointer of `version(seed)`; 0 stands for none.
+    fn blob(seed: u8) -> BlobId {
+        BlobId::of::<sha1::Sha1>(version(seed))
+    }
+
+    /// A log of commits, newest first: their parents, and what they changed.
+    fn names(commits: &[(&str, &[(u8, u8, &str)])]) -> Names {
+        let mut log = String::new();
+        for (parents, changes) in commits {
+            log += &format!("@{parents}\0\n");
+            for (old, new, path) in *changes {
+                let mode = |seed: u8| if seed == 0 { "000000" } else { "100644" };
+                let id = |seed| if seed == 0 { "0".repeat(40) } else { blob(seed).text() };
+                log += &format!(":{} {} {} {} M\0{path}\0", mode(*old), mode(*new), id(*old), id(*new));
+            }
+        }
+        Names::parse(log.as_bytes())
+    }
+
+    fn before(names: &Names, seed: u8) -> Vec<BlobId> {
+        names.blobs_before(names.change(version(seed)).expect("a change"))
     }
 
     #[test]
     fn a_blob_id_is_what_git_computes() {
         let oid =
             Oid::parse("4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393").expect("oid");
-        let text = pointer_text(Version { oid, size: 12345 });
-        assert_eq!(parse_pointer(&text), Some(Version { oid, size: 12345 }));
+        let version = Version { oid, size: 12345 };
+        assert_eq!(parse_pointer(&pointer_text(version)), Some(version));
         // git hash-object of that pointer.
-        let id = blob_id::<sha1::Sha1>(Version { oid, size: 12345 });
-        assert_eq!(id.len(), 40);
+        let id = BlobId::of::<sha1::Sha1>(version).text();
+        assert_eq!(id, "60c8d8ab2adcf57a391163a7eeb0cdb8bf348e44");
+        assert_eq!(BlobId::parse(id.as_bytes()), Some(BlobId::of::<sha1::Sha1>(version)));
+        let long = BlobId::of::<sha2::Sha256>(version);
+        assert_eq!(BlobId::parse(long.text().as_bytes()), Some(long));
+        assert_eq!(BlobId::parse(b"60c8"), None);
     }
 
     #[test]
     fn a_paths_history_is_followed_to_its_beginning() {
-        let changes = parse_log(&log(&[("b", "c", "p"), ("a", "b", "p"), ("0", "a", "p"), ("x", "y", "q")]));
-        let names = Names { changes };
-        let change = names.changes["c"][0].clone();
-        assert_eq!(names.blobs_before("c", &change), ["b", "a"]);
+        let names = names(&[("p", &[(2, 3, "p")]), ("p", &[(1, 2, "p"), (8, 9, "q")]), ("", &[(0, 1, "p")])]);
+        assert_eq!(before(&names, 3), [blob(2), blob(1)]);
+        let origin = names.origin(version(3)).expect("an origin");
+        assert_eq!(origin, Origin { path: b"p".to_vec(), is_rootless: false });
+        assert!(names.origin(version(1)).expect("an origin").is_rootless);
+        assert_eq!(names.origin(version(7)), None);
     }
 
     #[test]
     fn a_blob_that_came_back_has_the_history_of_its_first_coming() {
-        let names = Names { changes: parse_log(&log(&[("b", "a", "p"), ("a", "b", "p"), ("0", "a", "p")])) };
-        assert_eq!(names.blobs_before("a", &names.changes["a"][0]), [""; 0]);
-        assert_eq!(names.blobs_before("b", &names.changes["b"][0]), ["a"]);
+        let names = names(&[("p", &[(2, 1, "p")]), ("p", &[(1, 2, "p")]), ("p", &[(0, 1, "p")])]);
+        assert_eq!(before(&names, 1), []);
+        assert_eq!(before(&names, 2), [blob(1)]);
     }
 
     #[test]
     fn changes_that_run_in_a_circle_end() {
-        let names = Names { changes: parse_log(&log(&[("b", "a", "p"), ("a", "b", "p")])) };
-        assert_eq!(names.blobs_before("a", &names.changes["a"][0]), ["b"]);
+        let names = names(&[("p", &[(2, 1, "p")]), ("p", &[(1, 2, "p")])]);
+        assert_eq!(before(&names, 1), [blob(2)]);
+    }
+
+    #[test]
+    fn what_went_with_an_object_may_be_the_same_renamed() {
+        let names = names(&[("p", &[(1, 0, "old"), (0, 2, "new")]), ("p", &[(3, 0, "other")])]);
+        assert_eq!(names.gone_with(version(2)), [(&b"old"[..], blob(1))]);
+        assert_eq!(before(&names, 2), []);
     }
 
     #[test]
     fn links_and_submodules_are_no_versions() {
-        let text = b":160000 160000 a b M\0sub\0:100644 120000 c d T\0link\0:120000 100644 e f T\0file\0";
-        let changes = parse_log(text);
-        assert_eq!(changes.len(), 1);
-        assert_eq!(changes["f"], [Change { path: b"file".to_vec(), old: None }]);
+        let (one, other) = (blob(1).text(), blob(2).text());
+        let record = |modes: &str| parse_record(format!(":{modes} {one} {other} T").as_bytes());
+        assert_eq!(record("160000 160000"), Some((None, None)));
+        assert_eq!(record("100644 120000"), Some((Some(blob(1)), None)));
+        assert_eq!(record("120000 100755"), Some((None, Some(blob(2)))));
+        assert_eq!(parse_record(b":100644"), None);
     }
 
     #[test]
     fn pointers_are_read_until_the_first_that_is_none() {
         let pointer = pointer_text(version(7));
         let mut answers = format!("id blob {}\n{pointer}\n", pointer.len()).into_bytes();
-        answers.extend(b"id2 missing\n");
+        answers.extend(b"id blob 4\ntext\nid2 missing\n");
         let mut rest = &answers[..];
-        assert_eq!(take_blob(&mut rest).and_then(parse_pointer), Some(version(7)));
+        assert_eq!(take_blob(&mut rest).flatten().and_then(parse_pointer), Some(version(7)));
+        assert_eq!(take_blob(&mut rest), Some(Some("text")));
         assert_eq!(take_blob(&mut rest), None);
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{CodecName, CopyId, CopyName, FileName, Folder, Nonce, Oid, Shape, hex};
+use super::{CodecName, CopyId, CopyName, FileName, Folder, Nonce, Oid, Shape, Sketch, Space, hex};
 
 /// The name of one stored file, relative to the store's prefix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +44,13 @@ impl Key {
     /// Names a file of a DeltaSpace as deltaglider keeps it: not in a store of objects.
     pub fn artefact(folder: &Folder, name: &FileName) -> Self {
         Self(format!("{folder}{name}"))
+    }
+
+    /// Names a hint that an object belongs to a DeltaSpace.
+    pub fn hint(space: &Space, hint: &Hint) -> Self {
+        let Hint { id, sketch } = hint;
+        let sketch = sketch.map(|sketch| format!(".{sketch}")).unwrap_or_default();
+        Self(format!("{}{}.{}{sketch}", KeyPrefix::space(space), id.oid, id.nonce))
     }
 
     /// Names the file that `init` writes and reads to test a store.
@@ -92,6 +99,16 @@ impl KeyPrefix {
     /// Those of one object.
     pub fn folder(oid: &Oid) -> Self {
         Self(format!("objects/{}/{oid}/", oid.shard()))
+    }
+
+    /// The hints of all DeltaSpaces.
+    pub fn spaces() -> Self {
+        Self("spaces/".into())
+    }
+
+    /// All hints of a DeltaSpace.
+    pub fn space(space: &Space) -> Self {
+        Self(format!("spaces/{space}/"))
     }
 
     /// The files that have exactly this key or begin with it.
@@ -154,6 +171,34 @@ impl Entry {
     }
 }
 
+/// What the key of a hint says: which copy belongs to the DeltaSpace, and what its object looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint {
+    /// The copy that was stored.
+    pub id: CopyId,
+    /// The object's sketch, where one was taken.
+    pub sketch: Option<Sketch>,
+}
+
+impl Hint {
+    /// Parses the key of a hint; `None` for anything else.
+    pub fn parse(key: &str) -> Option<(Space, Self)> {
+        let mut parts = key.strip_prefix("spaces/")?.split('/');
+        let (space, name) = (parts.next()?, parts.next()?);
+        if parts.next().is_some() {
+            return None;
+        }
+        let words: Vec<&str> = name.split('.').collect();
+        let (oid, nonce, sketch) = match words[..] {
+            [oid, nonce] => (oid, nonce, None),
+            [oid, nonce, sketch] => (oid, nonce, Some(Sketch::parse(sketch)?)),
+            _ => return None,
+        };
+        let id = CopyId { oid: Oid::parse(oid).ok()?, nonce: Nonce::parse(nonce)? };
+        Some((Space::parse(space)?, Self { id, sketch }))
+    }
+}
+
 fn copy(oid: Oid, nonce: &str, shape: Shape) -> Option<Entry> {
     let id = CopyId { oid, nonce: Nonce::parse(nonce)? };
     Some(Entry::Copy(CopyName { id, shape }))
@@ -188,6 +233,23 @@ mod tests {
         let oid = id(1).oid;
         let expected = format!("objects/{}/{oid}/full.{}", &oid.to_string()[..2], "01".repeat(16));
         assert_eq!(Key::copy(&name).as_str(), expected);
+    }
+
+    #[test]
+    fn every_hint_parses_to_itself_and_nothing_else_is_one() {
+        let sketch = Sketch::new(&[Some(7); crate::model::sketch::SKETCH_BUCKETS], 5);
+        for sketch in [None, Some(sketch)] {
+            let hint = Hint { id: id(4), sketch };
+            let space = Space::named(b"art");
+            let key = Key::hint(&space, &hint);
+            assert_eq!(Hint::parse(key.as_str()), Some((space, hint)));
+            assert!(key.as_str().len() <= 242, "{key}");
+            assert_eq!(Entry::parse(key.as_str()), None);
+            for wrong in [format!("{key}/x"), format!("{key}.x"), key.as_str().replace("spaces/", "spaces/x")]
+            {
+                assert_eq!(Hint::parse(&wrong), None, "{wrong}");
+            }
+        }
     }
 
     #[test]

@@ -17,8 +17,36 @@ pub const DECODE_WORK_MAX_RATIO: u64 = 128;
 /// save less than the slower read is worth.
 pub const DELTA_MAX_PERCENT: u64 = 75;
 
-/// Objects up to this size are stored whole: a delta would save less than the request that reads its base costs.
-pub const DELTA_OBJECT_MIN_BYTES: u64 = 4 * 1024;
+/// How large a delta over several versions is thought to be at least, in percent of the deltas between them. It is tried
+/// where that would fit: more is too timid, and less encodes in vain (`docs/chains.md`).
+pub const LOWER_DELTA_PERCENT: u64 = 70;
+
+/// What a delta must save at least, and so the size of an object up to which none is tried: a delta costs a request
+/// more than a whole copy, to push and to read with nothing at hand. A request costs as much as keeping 18 kB for a
+/// year, and as much time as sending 40 kB and more; 4 KiB leaves that to those who keep objects for long.
+pub const DELTA_SAVING_MIN_BYTES: u64 = 4 * 1024;
+
+/// Objects from this size on are looked up among the hints of their DeltaSpace where git leads to no base, and leave
+/// one where git will not lead to them: for smaller ones two more requests take longer than the bytes they save.
+pub const HINT_OBJECT_MIN_BYTES: u64 = 1 << 20;
+
+/// Hints of one DeltaSpace that are looked at: those of one request.
+pub const HINTS_MAX: usize = 1000;
+
+/// Objects of one DeltaSpace, or with a name that resembles, that are thought of as bases: the nearest by name.
+pub const RELATIVES_MAX: usize = 16;
+
+/// Candidates of which a copy is looked for in the store, for one object.
+pub const CANDIDATES_TRIED_MAX: usize = 3;
+
+/// A base that is smaller than the object by more than this cannot save much of it.
+pub const CANDIDATE_SIZE_MAX_RATIO: u64 = 16;
+
+/// Of the candidates, so many are sketched for one object ...
+pub const SKETCHES_MAX: usize = 6;
+
+/// ... as long as they have no more bytes together than this many times the object.
+pub const SKETCHED_MAX_RATIO: u64 = 8;
 
 /// A packed whole copy must save this share of the object, else it is stored exactly as it is.
 pub const WHOLE_SAVING_MIN_PERCENT: u64 = 3;
@@ -106,6 +134,9 @@ pub const CACHE_DISK_MAX_PERCENT: u64 = 10;
 
 /// Bytes that the cache takes at most where its size is not set.
 pub const CACHE_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// How long the agents of one push share what git said of a history. Refs name it, so it is hardly ever wrong.
+pub const NAMES_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// Output of one git command that is read; a longer one is cut, which costs compression only.
 pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;

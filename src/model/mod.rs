@@ -11,10 +11,14 @@ pub mod key;
 pub mod limits;
 pub mod location;
 pub mod oid;
+pub mod sketch;
+pub mod space;
 
 pub use artefact::{ArtefactUrl, FileName, Folder};
 pub use chain::{Chain, Link};
 pub use copy::{CodecName, CopyId, CopyName, Nonce, Shape, StoredCopy};
-pub use key::{Entry, Key, KeyPrefix};
+pub use key::{Entry, Hint, Key, KeyPrefix};
 pub use location::{Location, LocationError, S3Location};
 pub use oid::{Hasher, Oid};
+pub use sketch::Sketch;
+pub use space::Space;

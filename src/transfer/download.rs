@@ -242,7 +242,7 @@ impl Transfer {
     }
 
     /// Returns whether an object seems to be at hand, whatever its size.
-    fn has(&self, oid: &Oid) -> bool {
+    pub(super) fn has(&self, oid: &Oid) -> bool {
         crate::git::place::object_path(&self.lfs_folder, oid).is_file()
     }
 

@@ -3,10 +3,11 @@
 //! Both are given an oid and a size, and nothing else. Paths and earlier versions come from git and only ever
 //! save bytes; what a reader needs is in the store.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::cache::Cache;
@@ -16,16 +17,17 @@ use crate::config::Settings;
 use crate::depot::{self, Depot};
 use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
-use crate::git::names::Range;
 use crate::git::place::{object_path, shared_mode};
-use crate::git::{Config, Git, Names, Operation, Place, Version};
-use crate::model::{CodecName, Hasher, Location, Oid};
+use crate::git::{Config, Families, Git, Names, Operation, Place, Version};
+use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
 mod by_hand;
+mod candidates;
 mod download;
 mod history;
 mod inspect;
+mod lookup;
 mod progress;
 mod resume;
 mod upload;
@@ -44,6 +46,8 @@ pub struct Transfer {
     /// Where git-lfs keeps its objects.
     lfs_folder: PathBuf,
     workspace: Workspace,
+    /// Where what git said is shared; none where nothing can be.
+    names_folder: Option<PathBuf>,
     /// Where locks are; none where nothing can be shared.
     lock_folder: Option<PathBuf>,
     effort: Effort,
@@ -57,6 +61,8 @@ pub struct Transfer {
     registered: OnceLock<()>,
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
+    families: OnceLock<Option<Families>>,
+    sketches: Mutex<HashMap<Oid, Sketch>>,
     /// How long the transfer of one object may take.
     patience: Option<Duration>,
     cancel: Cancel,
@@ -119,6 +125,7 @@ impl Transfer {
         let shared = private.as_ref().and_then(|_| settings.store_folder(&location));
         Ok(Self {
             depot: Depot::new(store, shared.clone()),
+            names_folder: private.as_ref().map(|folder| folder.join("names")),
             cache: Cache::new(private, settings.cache_max_bytes),
             lock_folder: shared.map(|folder| folder.join("locks")),
             lfs_folder,
@@ -132,6 +139,8 @@ impl Transfer {
             registered: OnceLock::new(),
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
+            families: OnceLock::new(),
+            sketches: Mutex::default(),
             git,
             patience: settings.transfer_patience,
             cancel: cancel.clone(),
@@ -262,24 +271,8 @@ impl Transfer {
         }
     }
 
-    /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
-    fn earlier(&self, version: Version) -> Vec<Version> {
-        let unpushed = self.unpushed.get_or_init(|| self.names(Range::Unpushed { remote: &self.remote }));
-        if let Some(found) = self.earlier_in(unpushed.as_ref(), version) {
-            return found;
-        }
-        let everything = self.everything.get_or_init(|| self.names(Range::Everything));
-        self.earlier_in(everything.as_ref(), version).unwrap_or_default()
-    }
-
-    fn names(&self, range: Range<'_>) -> Option<Names> {
-        let names = Names::read(&self.git, range);
-        names.inspect_err(|error| tracing::info!(%error, "no names from git")).ok()
-    }
-
-    fn earlier_in(&self, names: Option<&Names>, version: Version) -> Option<Vec<Version>> {
-        let earlier = names?.earlier(&self.git, version);
-        earlier.inspect_err(|error| tracing::info!(%error, "no earlier versions from git")).ok().flatten()
+    fn lock_sketches(&self) -> MutexGuard<'_, HashMap<Oid, Sketch>> {
+        self.sketches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

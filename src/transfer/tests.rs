@@ -226,6 +226,40 @@ fn earlier_versions_are_stored_first_whatever_is_asked_for_first() {
 }
 
 #[test]
+fn a_chain_that_is_full_goes_on_from_a_link_lower_down() {
+    let world = World::with_versions(20);
+    let depths: Vec<usize> = (0..20)
+        .map(|number| match world.upload(number).expect("stored") {
+            Stored::Delta { depth, size, .. } if size < 3000 => depth,
+            Stored::Whole { .. } if number == 0 => 1,
+            other => panic!("version {number}: {other:?}"),
+        })
+        .collect();
+    assert_eq!(depths[..16], std::array::from_fn::<usize, 16, _>(|index| index + 1));
+    assert_eq!(depths[16..], [2, 3, 4, 5]);
+    world.assert_readable(15);
+    world.assert_readable(19);
+}
+
+#[test]
+fn what_git_said_is_shared_until_a_ref_changes() {
+    let mut world = World::with_versions(3);
+    assert_eq!(world.transfer(world.repo()).earlier(world.versions[2].0).len(), 2);
+    let shared: Vec<_> = std::fs::read_dir(world.repo().join(".git/cache/names"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_none())
+        .collect();
+    assert_eq!(shared.len(), 1, "{shared:?}");
+    // Another process believes the file, whatever it says.
+    std::fs::write(&shared[0], b"").expect("no changes");
+    let other = world.transfer(world.repo());
+    assert!(other.unpushed().expect("names").newest().is_empty());
+    world.commit(vec![7; 300_000]);
+    assert_eq!(world.transfer(world.repo()).earlier(world.versions[3].0).len(), 3);
+}
+
+#[test]
 fn a_base_that_is_condemned_during_the_upload_leads_to_a_whole_copy() {
     let world = World::with_versions(2);
     world.upload(0).expect("first");

@@ -75,6 +75,19 @@ struct Draft {
     stored_size: u64,
 }
 
+/// What came of a delta.
+enum Tried {
+    /// It is in the store.
+    Stored(Stored),
+    /// It would have taken this much, on a chain that is too deep for it.
+    TooDeep {
+        /// Bytes of the copy.
+        stored_size: u64,
+    },
+    /// It does not pay, or its base is of no use.
+    Unfit,
+}
+
 /// A copy that was decoded and yields its object. Only such are published.
 struct Proven(Draft);
 
@@ -180,6 +193,7 @@ impl Transfer {
         }
         let stored = self.store(target, earlier, meter)?;
         self.offer(target, stored);
+        self.leave_hint(target)?;
         Ok(stored)
     }
 
@@ -194,24 +208,48 @@ impl Transfer {
         if let Some(stored) = self.resume(target, meter)? {
             return Ok(stored);
         }
-        if let Some(base) = self.nearest_base(earlier)? {
-            if let Some(stored) = self.store_delta(target, &base, meter)? {
-                return Ok(stored);
-            }
-            if let Some(reference) = self.reference_of(&base)?
-                && let Some(stored) = self.store_delta(target, &reference, meter)?
-            {
-                return Ok(stored);
-            }
+        if let Some(base) = self.find_base(target, earlier)?
+            && let Some(stored) = self.store_on_chain(target, &base, meter)?
+        {
+            return Ok(stored);
         }
         self.store_whole(target, meter)
+    }
+
+    /// Stores the object as a delta on a copy or on one lower down its chain; `None` when none of them will do.
+    fn store_on_chain(&self, target: &Target<'_>, tip: &Settled, meter: &Meter) -> Result<Option<Stored>> {
+        let size = target.version.size;
+        let last = tip.chain.depth() - 1;
+        let mut next = plan::first_base(&tip.chain, size);
+        while let Some(at) = next {
+            let tried = match self.find_link(tip, at)? {
+                Some(base) => self.store_delta(target, &base, meter)?,
+                None => Tried::Unfit,
+            };
+            next = match tried {
+                Tried::Stored(stored) => return Ok(Some(stored)),
+                Tried::TooDeep { stored_size } => plan::lower_base(&tip.chain, size, at, stored_size),
+                Tried::Unfit => (at < last).then_some(last),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Finds what a delta should be built on: the version before, else something that probably resembles.
+    fn find_base(&self, target: &Target<'_>, earlier: &[Version]) -> Result<Option<Settled>> {
+        if !plan::is_worth_a_delta(target.version.size) {
+            return Ok(None);
+        }
+        match self.nearest_base(earlier)? {
+            Some(base) => Ok(Some(base)),
+            None => self.likely_base(target),
+        }
     }
 
     /// Finds the nearest earlier version that a delta may be built on.
     fn nearest_base(&self, earlier: &[Version]) -> Result<Option<Settled>> {
         for version in earlier {
-            let base =
-                self.depot.find_base(&version.oid, version.size).map_err(|error| self.depot_error(error))?;
+            let base = self.depot.find_base(&version.oid).map_err(|error| self.depot_error(error))?;
             if let Some(base) = base {
                 let depth = base.chain.depth();
                 tracing::debug!(base = %base.id(), depth, "the nearest earlier version that can be built on");
@@ -223,34 +261,38 @@ impl Transfer {
         Ok(None)
     }
 
-    /// Finds the reference of a chain, unless the chain is nothing else.
-    fn reference_of(&self, base: &Settled) -> Result<Option<Settled>> {
-        let Some(reference) = base.chain.reference().filter(|_| base.chain.depth() > 1) else {
-            return Ok(None);
-        };
-        let found = self.depot.find_base(&reference.id.oid, reference.object_size);
-        Ok(found.map_err(|error| self.depot_error(error))?.filter(|found| found.chain.depth() == 1))
+    /// Finds a copy of the object of link `at` of a chain that may be built on, and that is no deeper.
+    fn find_link(&self, tip: &Settled, at: usize) -> Result<Option<Settled>> {
+        if at == 0 {
+            return Ok(Some(tip.clone()));
+        }
+        let below = tip.chain.below(at);
+        let Some(link) = below.links.first() else { return Ok(None) };
+        let found = self.depot.find_base(&link.id.oid).map_err(|error| self.depot_error(error))?;
+        Ok(found.filter(|found| found.chain.depth() <= below.depth()))
     }
 
-    /// Stores the object as a delta; `None` when that does not work out or does not pay.
-    fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Option<Stored>> {
+    /// Stores the object as a delta, if that works out and pays.
+    fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Tried> {
         let size = target.version.size;
         if !plan::may_extend(&base.chain, size) {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
-            return Ok(None);
+            return Ok(Tried::Unfit);
         }
-        let Some(bytes) = self.base_bytes(base)? else { return Ok(None) };
+        let Some(bytes) = self.base_bytes(base)? else { return Ok(Tried::Unfit) };
         let target_bytes = self.target_bytes(target)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(55, target.version.size);
-        let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(None) };
+        let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
         drop(target_bytes);
-        if !self.pays(target, base, &draft)? {
-            return Ok(None);
+        match self.verdict(target, base, &draft)? {
+            Verdict::Keep => {}
+            Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
+            Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
         }
         meter.stage(75, target.version.size);
-        let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(None) };
+        let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(Tried::Unfit) };
         drop(bytes);
         meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Delta { base: base.id(), codec: proven.0.encoded.codec } };
@@ -259,16 +301,16 @@ impl Transfer {
         if confirmed == Base::Condemned {
             tracing::warn!(base = %base.id(), "the base is condemned or gone: storing the object whole");
             self.depot.distrust(&base.id());
-            return Ok(None);
+            return Ok(Tried::Unfit);
         }
         let chain = chain_with(&name, target.version.size, &proven, &base.chain);
         let depth = chain.depth();
         self.depot.remember(chain);
-        Ok(Some(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
+        Ok(Tried::Stored(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more.
-    fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
+    pub(super) fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
         let read = self.read_proven(target.path, target.version);
         match read.map_err(|source| Error::disk("read the object", source))? {
             Some(bytes) => Ok(bytes),
@@ -345,7 +387,7 @@ impl Transfer {
         Ok(Some(Draft { file, encoded, stored_size }))
     }
 
-    fn pays(&self, target: &Target<'_>, base: &Settled, draft: &Draft) -> Result<bool> {
+    fn verdict(&self, target: &Target<'_>, base: &Settled, draft: &Draft) -> Result<Verdict> {
         let size = target.version.size;
         let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
         let verdict = match plan::judge(&base.chain, size, cost, None) {
@@ -353,7 +395,7 @@ impl Transfer {
             verdict => verdict,
         };
         tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
-        Ok(verdict == Verdict::Keep)
+        Ok(verdict)
     }
 
     /// Returns what a whole copy would take.

@@ -29,4 +29,5 @@ pub mod local;
 pub mod processes;
 pub mod pushes;
 pub mod settings;
+pub mod spaces;
 pub mod world;

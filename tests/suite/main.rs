@@ -1,6 +1,7 @@
 //! All tests of the binary, in one program: they share the harness in `support`.
 
 mod agent;
+mod chains;
 mod cli;
 mod codec;
 mod damage;

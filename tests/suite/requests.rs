@@ -192,6 +192,37 @@ fn three_hundred_stored_objects_cost_few_listings_and_a_second_process_shares_th
     }
 }
 
+/// How many objects `many_small_objects…` pushes; 10,000 takes minutes.
+const MANY: usize = if cfg!(feature = "soak") { 10_000 } else { 600 };
+
+#[test]
+fn many_small_objects_cost_two_requests_to_push_and_one_to_pull() {
+    let world = World::on_s3();
+    let objects: Vec<Object> =
+        (0..MANY).map(|seed| world.local(noise(seed as u64, 1000 + seed * 37 % 99_000)).0).collect();
+    let mut counts = Vec::new();
+    world.add_machine("b");
+    for machine in ["a", "b"] {
+        // Two processes of a machine, as git-lfs starts eight.
+        let operation = if machine == "a" { "upload" } else { "download" };
+        let mut agents = [world.start(machine, operation), world.start(machine, operation)];
+        for (object, agent) in objects.iter().zip([0, 1].into_iter().cycle()) {
+            let agent = &mut agents[agent];
+            if machine == "a" {
+                agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+            } else {
+                let path = agent.download(&object.oid, object.size()).path();
+                std::fs::remove_file(path).expect("a downloaded file");
+            }
+        }
+        agents.into_iter().for_each(|agent| drop(agent.terminate()));
+        counts.push(world.server().take_calls().0.len());
+    }
+    println!("{} and {} requests for {MANY} objects", counts[0], counts[1]);
+    assert!(counts[0] * 10 <= MANY * 21, "{} requests to push {MANY}", counts[0]);
+    assert!(counts[1] * 10 <= MANY * 11, "{} requests to pull {MANY}", counts[1]);
+}
+
 #[test]
 fn a_store_of_many_pages_is_listed_whole() {
     let world = World::on_s3();

@@ -166,7 +166,16 @@ impl World {
 
     /// All copies of a store: keys below its prefix, and bytes.
     pub fn copies_in(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
-        let all = match &self.backing {
+        self.files_in(name).into_iter().filter(|(key, _)| key.starts_with("objects/")).collect()
+    }
+
+    /// The names of all hints of the store.
+    pub fn hints(&self) -> Vec<String> {
+        self.files_in(STORE).into_keys().filter(|key| key.starts_with("spaces/")).collect()
+    }
+
+    fn files_in(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        match &self.backing {
             Backing::Directory => {
                 let files = files_below(&self.path(name));
                 files.into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)).collect()
@@ -175,8 +184,7 @@ impl World {
                 below(name, server.objects().into_iter().map(|(key, bytes)| (key, bytes.to_vec())))
             }
             Backing::Engine(endpoint) => below(name, block_on(read_all(endpoint)).into_iter()),
-        };
-        all.into_iter().filter(|(key, _)| key.starts_with("objects/")).collect()
+        }
     }
 
     /// All copies of the store.

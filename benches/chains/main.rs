@@ -1,0 +1,68 @@
+//! What the policy of chains stores and costs, and the least that was possible: the tables of `docs/chains.md`.
+//!
+//! `cargo bench --bench chains [-- VERSIONS ...]`: histories of so many versions, 30 and 100 unless said otherwise.
+
+use simulation::{COURSES, Course, History, MEASURED, Outcome, Policy, optimum, replay};
+
+mod simulation;
+
+/// What one link writes, in multiples of the object: what expands tenfold, and what does not expand.
+fn work_of(name: &str) -> u64 {
+    match name {
+        "xlsx" => 21,
+        _ if name.starts_with("whl_") || name.starts_with("tgz_") || name.starts_with("jar_") => 8,
+        _ => 1,
+    }
+}
+
+fn main() {
+    let counts: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let counts = if counts.is_empty() { vec![30, 100] } else { counts };
+    for count in counts {
+        println!("\n### {count} versions\n");
+        println!(
+            "| course | policy | stored / optimum | worst | stored % of the objects | cold read % of a whole copy | \
+             warm read % of a whole copy | links of a cold read | encodes per version |"
+        );
+        println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        for course in COURSES {
+            print_course(course, count);
+        }
+    }
+}
+
+/// One line for each policy: geometric means over all corpora.
+fn print_course(course: Course, count: usize) {
+    let all: Vec<_> =
+        MEASURED.iter().map(|one| (one.name, History::new(one, course, count, work_of(one.name)))).collect();
+    let least: Vec<u64> =
+        all.iter().map(|(name, history)| optimum(history, depth_max(work_of(name)))).collect();
+    for policy in [Policy::Whole, Policy::Reference, Policy::Lower] {
+        let outcomes: Vec<Outcome> = all.iter().map(|(_, history)| replay(history, policy)).collect();
+        let ratios: Vec<f64> =
+            outcomes.iter().zip(&least).map(|(one, &least)| one.stored as f64 / least as f64).collect();
+        let mean = |value: &dyn Fn(&Outcome, &History) -> f64| {
+            outcomes.iter().zip(&all).map(|(one, (_, history))| value(one, history)).sum::<f64>()
+                / outcomes.len() as f64
+        };
+        let versions = count as f64;
+        let worst = (0..all.len()).max_by(|&one, &other| ratios[one].total_cmp(&ratios[other])).unwrap_or(0);
+        println!(
+            "| {course:?} | {policy:?} | {:.3} | {:.2} ({}) | {:.2} | {:.0} | {:.1} | {:.1} | {:.2} |",
+            (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp(),
+            ratios[worst],
+            all[worst].0,
+            mean(&|one, history| one.stored as f64 / (history.size as f64 * versions) * 100.0),
+            mean(&|one, history| one.cold as f64 / (history.whole as f64 * versions) * 100.0),
+            mean(&|one, history| one.warm as f64 / (history.whole as f64 * versions) * 100.0),
+            mean(&|one, _| one.links as f64 / versions),
+            mean(&|one, _| one.encodes as f64 / versions),
+        );
+    }
+}
+
+/// How many copies a chain may have of objects whose links write so much.
+fn depth_max(work: u64) -> usize {
+    use lfs_delta::model::limits::{CHAIN_DEPTH_MAX, DECODE_WORK_MAX_RATIO};
+    CHAIN_DEPTH_MAX.min(1 + ((DECODE_WORK_MAX_RATIO - 1) / work) as usize)
+}

@@ -1,0 +1,169 @@
+//! A base for an object without earlier versions: a new path, no history, or no path at all.
+//!
+//! Relatives that git knows come first, then the hints of the DeltaSpace. Sketches compare them, and only the best is
+//! tried: a wrong guess costs some work and never more than compression.
+//!
+//! What surprises: of objects that are being pushed together only those count that this machine knows to be stored.
+//! Nobody waits for another: a folder of a thousand frames is one DeltaSpace, and eight agents push it at once.
+
+use super::upload::Target;
+use super::{Result, Transfer};
+use crate::codec;
+use crate::depot::Settled;
+use crate::git::names::Origin;
+use crate::git::{Families, Relative, Version};
+use crate::model::limits::{CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX};
+use crate::model::{Hint, Oid, Sketch, Space};
+use crate::plan::{self, Candidate};
+
+/// A candidate by name.
+struct Guess {
+    oid: Oid,
+    facts: Candidate,
+}
+
+impl Transfer {
+    /// Finds a base that an object probably resembles; at most a few listings, and nothing is fetched.
+    pub(super) fn likely_base(&self, target: &Target<'_>) -> Result<Option<Settled>> {
+        let guesses = self.compare_relatives(target)?;
+        if let Some(base) = self.settle_best(guesses)? {
+            return Ok(Some(base));
+        }
+        if target.version.size < HINT_OBJECT_MIN_BYTES {
+            return Ok(None);
+        }
+        let guesses = self.compare_hints(target)?;
+        self.settle_best(guesses)
+    }
+
+    /// Leaves a hint where no history will lead others to an object that was just stored.
+    pub(super) fn leave_hint(&self, target: &Target<'_>) -> Result<()> {
+        let Version { oid, size } = target.version;
+        let origin = self.origin(target.version);
+        if size < HINT_OBJECT_MIN_BYTES || origin.as_ref().is_some_and(|origin| !origin.is_rootless) {
+            return Ok(());
+        }
+        let folder = self.depot.look_recently(&oid).map_err(|error| self.depot_error(error))?;
+        let Some(id) = folder.uncondemned().next().map(|copy| copy.name.id) else { return Ok(()) };
+        let hint = Hint { id, sketch: Some(self.sketch_of(target)?) };
+        let left = self.depot.leave_hint(&self.space(origin.as_ref()), hint);
+        // It would have saved bytes of others: no reason to fail.
+        if let Err(error) = left {
+            tracing::warn!(%oid, %error, "no hint was left");
+        }
+        Ok(())
+    }
+
+    /// Takes the best guess of which the store has a copy that may be built on.
+    fn settle_best(&self, mut guesses: Vec<Guess>) -> Result<Option<Settled>> {
+        for _ in 0..CANDIDATES_TRIED_MAX {
+            let facts: Vec<Candidate> = guesses.iter().map(|guess| guess.facts).collect();
+            let Some(best) = plan::choose(&facts) else { return Ok(None) };
+            let guess = guesses.swap_remove(best);
+            let found = self.depot.find_base(&guess.oid).map_err(|error| self.depot_error(error))?;
+            tracing::debug!(base = %guess.oid, facts = ?guess.facts, found = found.is_some(), "a likely base");
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compares an object with those that git relates to it, as far as they are at hand.
+    fn compare_relatives(&self, target: &Target<'_>) -> Result<Vec<Guess>> {
+        let Version { oid, size } = target.version;
+        let is_possible = |relative: &Relative| {
+            relative.version.oid != oid
+                && plan::is_worth_comparing(relative.version.size, size)
+                && (!relative.is_new || self.depot.remembers(&relative.version.oid))
+        };
+        let relatives: Vec<Relative> =
+            self.relatives(target.version).into_iter().filter(is_possible).collect();
+        let (mut guesses, mut sketched, mut left) = (Vec::new(), 0, size.saturating_mul(SKETCHED_MAX_RATIO));
+        for Relative { version, kinship, .. } in relatives {
+            let is_at_hand = self.at_hand(version).is_some();
+            let mut likeness = None;
+            if is_at_hand && sketched < SKETCHES_MAX && version.size <= left {
+                (sketched, left) = (sketched + 1, left - version.size);
+                let own = self.sketch_of(target)?;
+                likeness = self.sketch_at_hand(version)?.map(|other| own.likeness(&other));
+            }
+            let facts = Candidate { likeness, kinship: Some(kinship), is_at_hand };
+            guesses.push(Guess { oid: version.oid, facts });
+        }
+        Ok(guesses)
+    }
+
+    /// Compares an object with those that hints name, by the sketches in their names.
+    fn compare_hints(&self, target: &Target<'_>) -> Result<Vec<Guess>> {
+        let space = self.space(self.origin(target.version).as_ref());
+        let hints = self.depot.hints(&space).map_err(|error| self.depot_error(error))?;
+        let others: Vec<Hint> = hints.into_iter().filter(|hint| hint.id.oid != target.version.oid).collect();
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let own = self.sketch_of(target)?;
+        let guess = |hint: Hint| {
+            let likeness = hint.sketch.map(|other| own.likeness(&other));
+            let facts = Candidate { likeness, kinship: None, is_at_hand: self.has(&hint.id.oid) };
+            Guess { oid: hint.id.oid, facts }
+        };
+        Ok(others.into_iter().map(guess).collect())
+    }
+
+    /// Returns where git says that an object came to be.
+    fn origin(&self, version: Version) -> Option<Origin> {
+        let found = self.unpushed().and_then(|names| names.origin(version));
+        found.or_else(|| self.everything().and_then(|names| names.origin(version)))
+    }
+
+    /// Returns the DeltaSpace of an object; without a path, that of all such.
+    fn space(&self, origin: Option<&Origin>) -> Space {
+        let families = self.families();
+        origin.map_or_else(Space::nameless, |origin| match families {
+            Some(families) => families.space(&origin.path),
+            None => Space::named(&crate::model::space::fold(&origin.path)),
+        })
+    }
+
+    /// Returns what git relates to an object. Whatever fails costs compression only.
+    fn relatives(&self, version: Version) -> Vec<Relative> {
+        let (Some(origin), Some(families)) = (self.origin(version), self.families()) else {
+            return Vec::new();
+        };
+        let gone = self.unpushed().map(|names| names.gone_with(version)).unwrap_or_default();
+        let found = families.relatives(&self.git, &origin.path, &gone);
+        found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).unwrap_or_default()
+    }
+
+    fn families(&self) -> Option<&Families> {
+        let read = || {
+            let found = Families::read(&self.git, self.unpushed());
+            found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).ok()
+        };
+        self.families.get_or_init(read).as_ref()
+    }
+
+    fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {
+        let known = self.lock_sketches().get(&target.version.oid).copied();
+        known.map_or_else(|| self.sketch(target.version, &self.target_bytes(target)?), Ok)
+    }
+
+    /// Sketches an object that is at hand; `None` where its bytes are wrong or cannot be had.
+    fn sketch_at_hand(&self, version: Version) -> Result<Option<Sketch>> {
+        let known = self.lock_sketches().get(&version.oid).copied();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let bytes = self.read_at_hand(version)?;
+        bytes.map(|bytes| self.sketch(version, &bytes)).transpose()
+    }
+
+    fn sketch(&self, version: Version, bytes: &[u8]) -> Result<Sketch> {
+        let permit = self.budget.wait(version.size, &self.cancel)?;
+        let watch = |_| self.cancel.check();
+        let sketch = codec::sketch(bytes, &self.work(&permit, &watch))?;
+        self.lock_sketches().insert(version.oid, sketch);
+        Ok(sketch)
+    }
+}
