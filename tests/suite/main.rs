@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod codec;
+mod crash;
 mod damage;
 mod formats;
 mod git;

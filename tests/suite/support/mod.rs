@@ -12,4 +12,5 @@ pub mod run;
 pub mod s3;
 pub mod sandbox;
 pub mod tools;
+pub mod trace;
 pub mod weed;

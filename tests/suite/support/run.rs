@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 /// A hung git-lfs hangs for ever; a test does not. Far above what any case takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Whether the tests run by `tests/run.sh --soak`: then they try all of what they try a part of otherwise.
+pub fn is_soak() -> bool {
+    std::env::var_os("LFS_DELTA_SOAK").is_some()
+}
+
 /// What a program did.
 #[derive(Clone, Debug)]
 pub struct Ran {

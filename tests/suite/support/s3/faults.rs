@@ -27,6 +27,8 @@ pub enum Fault {
     ResetAfter,
     /// Do nothing until the test calls `S3Server::release`, then go on as if nothing had been.
     Hang,
+    /// Do the work, then do nothing more.
+    HangAfter,
     /// Go on as usual after this long.
     Delay(Duration),
     /// Close the connection after this many bytes of the answer's body.

@@ -97,6 +97,10 @@ impl Exchange {
         let answer = self.shared.service.call(request.map(s3s::Body::http_body)).await;
         match (answer, &self.fault) {
             (Err(_), _) | (_, Some(Fault::ResetAfter)) => self.tear(),
+            (Ok(answer), Some(Fault::HangAfter)) => {
+                self.shared.log.answered(&self.meter, answer.status().as_u16());
+                std::future::pending().await
+            }
             (Ok(answer), _) => self.answer(answer),
         }
     }
