@@ -6,21 +6,17 @@
 //!
 //! `tests/run.sh` tries a part of the points, `tests/run.sh --soak` all of them.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
-use serde_json::Value;
-
-use crate::support::data::{noise, text, versions};
-use crate::support::fake_lfs::{FakeLfs, Transfer, download_event, upload_event};
+use crate::scene::{
+    PATIENCE, Scene, fetch, pull_cold, pull_warm, push_delta, push_full, push_history, worlds,
+};
+use crate::support::data::{noise, text};
+use crate::support::fake_lfs::{FakeLfs, Transfer};
 use crate::support::run::{is_soak, signal, wait_until};
 use crate::support::s3::{Fault, any};
 use crate::support::trace::{Act, Tracee, When};
-use crate::world::{Object, Still, World};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::world::{Object, World};
 
 /// The points to be tried of 1, 2, 3 …, each with its side.
 fn points(stride: usize) -> impl Iterator<Item = (usize, When)> {
@@ -33,40 +29,7 @@ fn points(stride: usize) -> impl Iterator<Item = (usize, When)> {
     (1..).step_by(stride).flat_map(both)
 }
 
-/// What is being done when the process dies.
-struct Scene {
-    name: String,
-    world: World,
-    still: Still,
-    /// What was stored before and must never be lost.
-    acknowledged: Vec<Object>,
-    /// What is asked for, and what is stored with it.
-    objects: Vec<Object>,
-    machine: &'static str,
-    operation: &'static str,
-    request: Value,
-}
-
 impl Scene {
-    fn new(name: &str, world: World, acknowledged: Vec<Object>, objects: Vec<Object>) -> Scene {
-        let object = objects.last().expect("an object");
-        let request = upload_event(&object.oid, object.size(), &world.local_path("a", object));
-        world.add_machine("cold");
-        let name = format!("{name} on {}", if world.url.starts_with("s3") { "S3" } else { "a directory" });
-        let still = world.still();
-        Scene { name, world, still, acknowledged, objects, machine: "a", operation: "upload", request }
-    }
-
-    fn pull(name: &str, world: World, machine: &'static str, object: Object) -> Scene {
-        let request = download_event(&object.oid, object.size());
-        let scene = Scene::new(name, world, vec![object.clone()], vec![object]);
-        Scene { machine, operation: "download", request, ..scene }
-    }
-
-    fn command(&self) -> Command {
-        self.world.agent_command(self.machine)
-    }
-
     /// Plays it to its end under ptrace; returns what was answered, and whether it died as planned.
     fn play(&self, act: Act) -> (Option<Transfer>, bool) {
         let mut agent = FakeLfs::traced(self.command(), act);
@@ -81,7 +44,7 @@ impl Scene {
 
     /// The number of changes that it makes when nothing happens.
     fn changes(&self) -> usize {
-        self.world.restore(&self.still);
+        self.restore();
         let mut agent = FakeLfs::traced(self.command(), Act::Watch);
         agent.attempt(self.operation, &self.request).expect("an answer").succeeded();
         let _ = agent.try_send_raw(b"{\"event\":\"terminate\"}\n");
@@ -93,13 +56,13 @@ impl Scene {
     fn die_at_every_change(&self, stride: usize) {
         let (all, mut tried) = (self.changes() * 2, 0);
         for (nth, when) in points(stride) {
-            self.world.restore(&self.still);
+            self.restore();
             let (answer, died) = self.play(Act::Kill(nth, when));
             if !died {
                 break;
             }
             println!("{}: killed {when:?} change {nth}", self.name);
-            self.assert_survived(answer.as_ref());
+            self.assert_outlived(answer.as_ref());
             tried += 1;
         }
         println!("{}: {tried} of {all} points at changes of files", self.name);
@@ -110,14 +73,14 @@ impl Scene {
     fn die_at_every_request(&self, stride: usize) {
         let mut tried = 0;
         for (nth, when) in points(stride) {
-            self.world.restore(&self.still);
+            self.restore();
             let fault = if when == When::Before { Fault::Hang } else { Fault::HangAfter };
             self.world.server().fail(any().nth(nth), fault);
             let mut agent = FakeLfs::spawn(self.command());
             let Some(answer) = self.die_in_request(&mut agent, when) else { break };
             println!("{}: killed {when:?} request {nth}", self.name);
             self.world.server().heal();
-            self.assert_survived(answer.as_ref());
+            self.assert_outlived(answer.as_ref());
             tried += 1;
         }
         println!("{}: {tried} points at requests", self.name);
@@ -142,107 +105,12 @@ impl Scene {
         hangs().then_some(answer)
     }
 
-    // ---- afterwards
-
-    fn assert_survived(&self, answer: Option<&Transfer>) {
-        let was_acknowledged = answer.is_some_and(|transfer| transfer.error().is_none());
-        if let Some(transfer) = answer.filter(|_| !was_acknowledged) {
-            panic!("{}: an error nobody made: {transfer:?}", self.name);
+    fn assert_outlived(&self, answer: Option<&Transfer>) {
+        if let Some(transfer) = answer {
+            assert_eq!(transfer.error(), None, "{}: an error that nobody made", self.name);
         }
-        let asked = self.objects.last().expect("an object");
-        let mut cold = self.world.start("cold", "download");
-        for object in &self.acknowledged {
-            fetch(&mut cold, object).expect("what was acknowledged");
-        }
-        match fetch(&mut cold, asked) {
-            Ok(()) => {}
-            Err(code) => assert!(!was_acknowledged && code == 5003, "{}: E{code}", self.name),
-        }
-        self.play_again();
-        for object in &self.objects {
-            fetch(&mut cold, object).expect("what was stored after all");
-            let copies = self.world.keys(&object.folder());
-            assert!(copies.len() <= 2, "{}: more than one is left over: {copies:?}", self.name);
-        }
-        cold.terminate();
-        self.assert_swept();
+        self.assert_survived(answer.is_some());
     }
-
-    /// The same request once more, by a process that sweeps what the dead one left.
-    fn play_again(&self) {
-        let mut command = self.command();
-        command.env("LFS_DELTA_LEFTOVER_AGE", "0ms");
-        let mut agent = FakeLfs::spawn(command);
-        let transfer = agent.attempt(self.operation, &self.request).expect("an answer").succeeded();
-        if self.operation == "download" {
-            let object = self.objects.last().expect("an object");
-            assert!(take(&transfer.path()) == object.bytes, "{}: other bytes", self.name);
-        }
-        agent.terminate();
-    }
-
-    fn assert_swept(&self) {
-        let left = self.world.temporary_files(self.machine);
-        assert!(left.is_empty(), "{}: left behind: {left:?}", self.name);
-    }
-}
-
-/// Reads a downloaded file and takes it away, as git-lfs does.
-fn take(path: &Path) -> Vec<u8> {
-    let bytes = fs::read(path).expect("a downloaded file");
-    fs::remove_file(path).expect("a downloaded file");
-    bytes
-}
-
-/// Downloads an object; fails the test if other bytes come, returns the code of an error.
-fn fetch(agent: &mut FakeLfs, object: &Object) -> Result<(), i64> {
-    let transfer = agent.download(&object.oid, object.size());
-    if let Some(code) = transfer.code() {
-        return Err(code);
-    }
-    assert!(take(&transfer.path()) == object.bytes, "other bytes came for {}", object.oid);
-    Ok(())
-}
-
-// ---- the scenes
-
-fn worlds() -> [World; 2] {
-    [World::on_directory(), World::on_s3()]
-}
-
-/// A first object: `text` is packed first, what looks random is stored as it is.
-fn push_full(world: World, bytes: Vec<u8>) -> Scene {
-    let object = world.commit("file.bin", bytes);
-    Scene::new("push-full", world, Vec::new(), vec![object])
-}
-
-/// A second version, on a first one that is stored.
-fn push_delta(world: World) -> Scene {
-    let bodies = versions(71, 20_000, 2);
-    let first = world.pushed(bodies[..1].to_vec());
-    let second = world.commit("file.bin", bodies[1].clone());
-    Scene::new("push-delta", world, first, vec![second])
-}
-
-/// The third of three versions none of which is stored: the others go before it.
-fn push_history(world: World) -> Scene {
-    let objects = versions(72, 20_000, 3).into_iter().map(|bytes| world.commit("file.bin", bytes)).collect();
-    Scene::new("push-history", world, Vec::new(), objects)
-}
-
-/// A chain of three copies by a machine that has nothing.
-fn pull_cold(world: World) -> Scene {
-    let object = world.pushed(versions(73, 20_000, 3)).remove(2);
-    world.add_machine("b");
-    Scene::pull("pull-cold", world, "b", object)
-}
-
-/// A delta by a machine that has its base.
-fn pull_warm(world: World) -> Scene {
-    let mut objects = world.pushed(versions(74, 20_000, 2));
-    world.add_machine("b");
-    world.pull("b", &objects[0]);
-    Scene::pull("pull-warm", world, "b", objects.remove(1))
 }
 
 #[test]

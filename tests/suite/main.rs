@@ -7,7 +7,9 @@ mod crash;
 mod damage;
 mod formats;
 mod git;
+mod network;
 mod requests;
+mod scene;
 mod services;
 mod smoke;
 #[cfg(feature = "soak")]

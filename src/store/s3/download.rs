@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::fault::Fault;
+use super::watch::Flow;
 use super::{Error, Result, S3Options, Verb, retry};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{PIECE_BYTES, RESUME_PROGRESS_MIN_BYTES};
@@ -112,6 +113,7 @@ pub(super) struct Stream {
     /// Bytes that are still to come, where the service said so.
     left: Option<u64>,
     body: ByteStream,
+    flow: Flow,
     /// Breaks with hardly a byte between them.
     breaks: u32,
     since_break: u64,
@@ -126,8 +128,9 @@ impl Stream {
             part.end = None;
         }
         part.etag = part.etag.or(opened.etag);
-        let stream = Self { wanted, part, left: opened.length, body: opened.body, breaks: 0, since_break: 0 };
-        Ok((stream, opened.total))
+        let (body, left) = (opened.body, opened.length);
+        let flow = Flow::new(wanted.options.stall_timeout);
+        Ok((Self { wanted, part, left, body, flow, breaks: 0, since_break: 0 }, opened.total))
     }
 
     /// Waits for the next bytes; none at the end.
@@ -153,12 +156,15 @@ impl Stream {
         if self.left == Some(0) {
             return Ok(None);
         }
-        let patience = self.wanted.options.stall_timeout;
-        match tokio::time::timeout(patience, self.body.next()).await {
-            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+        let begun = tokio::time::Instant::now();
+        match tokio::time::timeout(self.flow.left(), self.body.next()).await {
+            Ok(Some(Ok(bytes))) => {
+                self.flow.note(begun.elapsed(), bytes.len() as u64);
+                Ok(Some(bytes))
+            }
             Ok(Some(Err(error))) => Err(error.to_string()),
             Ok(None) => Ok(None),
-            Err(_) => Err(format!("no byte came for {} ms", patience.as_millis())),
+            Err(_) => Err(self.flow.reason()),
         }
     }
 
@@ -180,6 +186,7 @@ impl Stream {
         tracing::debug!(key = %self.wanted.key, offset = self.part.start, reason, "a download broke: resuming");
         tokio::time::sleep(retry::pause(self.wanted.options.backoff, self.breaks)).await;
         self.body = self.wanted.ask(&self.part).await?.body;
+        self.flow = Flow::new(self.wanted.options.stall_timeout);
         Ok(())
     }
 
