@@ -12,6 +12,11 @@ pub fn age(then: SystemTime) -> Duration {
     now().duration_since(then).unwrap_or_default()
 }
 
+/// Returns the time that was `age` ago.
+pub fn ago(age: Duration) -> SystemTime {
+    now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// A stopwatch that runs while the machine sleeps, as rule 6 of the store protocol asks.
 ///
 /// A clock that was set back makes it stand still, never run backwards.

@@ -7,8 +7,8 @@ use std::path::Path;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::EnvFilter;
 
-use crate::disk;
 use crate::model::limits::LOG_AGE;
+use crate::{clock, disk};
 
 /// What the names of log files end with.
 const SUFFIX: &str = "log";
@@ -18,7 +18,7 @@ pub fn start(command: &str, folder: &Path, filter: &str) {
     if disk::private_folder(folder).is_err() {
         return;
     }
-    disk::sweep_files(folder, "", LOG_AGE);
+    disk::sweep_files(folder, "", clock::ago(LOG_AGE));
     if let Some(writer) = writer(folder, command) {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filter))
@@ -30,7 +30,7 @@ pub fn start(command: &str, folder: &Path, filter: &str) {
 }
 
 fn writer(folder: &Path, command: &str) -> Option<RollingFileAppender> {
-    let started = crate::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let started = clock::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = format!("{command}-{started}-{}", std::process::id());
     let builder = RollingFileAppender::builder().rotation(Rotation::NEVER).filename_prefix(name);
     builder.filename_suffix(SUFFIX).build(folder).ok()

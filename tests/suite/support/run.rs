@@ -15,6 +15,12 @@ pub fn is_soak() -> bool {
     std::env::var_os("LFS_DELTA_SOAK").is_some()
 }
 
+/// How long each of the long tests runs.
+pub fn soak_time() -> Duration {
+    let seconds = std::env::var("LFS_DELTA_SOAK_SECONDS").map_or(60, |n| n.parse().expect("a number"));
+    Duration::from_secs(seconds)
+}
+
 /// What a program did.
 #[derive(Clone, Debug)]
 pub struct Ran {

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use libc::c_long;
 
@@ -80,8 +79,8 @@ impl Shared {
     }
 }
 
-/// A program that runs under ptrace.
-#[derive(Debug)]
+/// A program that runs under ptrace. Clones are of the same one.
+#[derive(Clone, Debug)]
 pub struct Tracee {
     pid: u32,
     shared: Arc<Shared>,
@@ -122,16 +121,6 @@ impl Tracee {
     /// Whether the n-th change came.
     pub fn has_acted(&self) -> bool {
         self.shared.lock().acted
-    }
-
-    /// Waits until it is frozen, or has ended; says which.
-    pub fn wait_frozen(&self, patience: Duration) -> bool {
-        let state = self.shared.lock();
-        let waits = |state: &mut State| !state.acted && state.status.is_none();
-        let (state, timeout) =
-            self.shared.changed.wait_timeout_while(state, patience, waits).expect("a lock");
-        assert!(!timeout.timed_out(), "neither frozen nor at its end after {patience:?}");
-        state.acted && state.status.is_none()
     }
 
     /// Lets it go on.

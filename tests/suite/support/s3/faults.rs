@@ -27,7 +27,7 @@ pub enum Fault {
     ResetAfter,
     /// Do nothing until the test calls `S3Server::release`, then go on as if nothing had been.
     Hang,
-    /// Do the work, then do nothing more.
+    /// Do the work, then nothing more until the test calls `S3Server::release`.
     HangAfter,
     /// Go on as usual after this long.
     Delay(Duration),

@@ -87,7 +87,7 @@ impl Exchange {
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Hang) => self.hang().await,
             Some(Fault::Endless(text)) => {
-                let text = Bytes::from_static(text.as_bytes());
+                let text = Bytes::from(text.repeat(1 + (64 << 10) / text.len()));
                 let frames = futures_util::stream::repeat_with(move || {
                     Ok::<_, s3s::StdError>(http_body::Frame::data(text.clone()))
                 });
@@ -108,7 +108,8 @@ impl Exchange {
             (Err(_), _) | (_, Some(Fault::ResetAfter)) => self.tear(),
             (Ok(answer), Some(Fault::HangAfter)) => {
                 self.shared.log.answered(&self.meter, answer.status().as_u16());
-                std::future::pending().await
+                self.hang().await;
+                self.answer(answer)
             }
             (Ok(answer), _) => self.answer(answer),
         }
