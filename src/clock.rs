@@ -12,6 +12,11 @@ pub fn age(then: SystemTime) -> Duration {
     now().duration_since(then).unwrap_or_default()
 }
 
+/// Returns the time that was `age` ago.
+pub fn ago(age: Duration) -> SystemTime {
+    now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// Writes a time of UTC as `2025-09-21T12:34:56.000123Z`.
 pub fn utc_text(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

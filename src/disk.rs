@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Cancel;
 use crate::clock;
@@ -308,7 +308,7 @@ pub fn touch(path: &Path) {
 }
 
 /// Sets a file's or folder's time. A failure is not worth a word: the time is advice.
-pub fn set_time(path: &Path, time: std::time::SystemTime) {
+pub fn set_time(path: &Path, time: SystemTime) {
     let _ = File::open(path).and_then(|file| file.set_modified(time));
 }
 
@@ -326,13 +326,14 @@ fn sweep_workspaces(parent: &Path, leftover_age: Duration) {
     }
 }
 
-/// Removes the files of a folder whose names begin with `prefix` and that are older than `age`.
+/// Removes the files of a folder whose names begin with `prefix` and that were last changed before `limit`.
 ///
 /// Failures are passed over: the next sweep comes.
-pub fn sweep_files(folder: &Path, prefix: &str, age: Duration) {
+pub fn sweep_files(folder: &Path, prefix: &str, limit: SystemTime) {
     for path in entries(folder) {
         let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
-        if ours && path.is_file() && is_older(&path, age) {
+        let modified = fs::symlink_metadata(&path).and_then(|data| data.modified());
+        if ours && path.is_file() && modified.is_ok_and(|then| then < limit) {
             let removed = fs::remove_file(&path);
             tracing::debug!(path = %path.display(), ?removed, "swept a leftover file");
         }
@@ -472,7 +473,7 @@ pub fn rewind(file: &mut File) -> io::Result<()> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
     size: u64,
-    modified: Option<std::time::SystemTime>,
+    modified: Option<SystemTime>,
 }
 
 impl Fingerprint {

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::disk;
 use crate::model::limits::LOG_AGE;
+use crate::{clock, disk};
 
 /// What the names of log files end with.
 const SUFFIX: &str = "log";
@@ -38,8 +38,8 @@ pub fn start(command: &str, folder: Option<&Path>, filter: &str, terminal: Optio
 
 fn writer(folder: &Path, command: &str) -> Option<RollingFileAppender> {
     disk::private_folder(folder).ok()?;
-    disk::sweep_files(folder, "", LOG_AGE);
-    let started = crate::clock::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    disk::sweep_files(folder, "", clock::ago(LOG_AGE));
+    let started = clock::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = format!("{command}-{started}-{}", std::process::id());
     let builder = RollingFileAppender::builder().rotation(Rotation::NEVER).filename_prefix(name);
     builder.filename_suffix(SUFFIX).build(folder).ok()

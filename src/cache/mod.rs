@@ -11,9 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::disk;
 use crate::model::Oid;
 use crate::model::limits::LEFTOVER_AGE;
+use crate::{clock, disk};
 
 mod evict;
 
@@ -105,7 +105,7 @@ impl Cache {
         let Ok(Some(_lock)) = disk::Lock::attempt(&folder.join("evict.lock")) else { return };
         let shards = disk::folders(&objects);
         for shard in &shards {
-            disk::sweep_files(shard, disk::STAGED_PREFIX, LEFTOVER_AGE);
+            disk::sweep_files(shard, disk::STAGED_PREFIX, clock::ago(LEFTOVER_AGE));
         }
         let held: Vec<Held> = shards.iter().flat_map(|shard| evict::held_in(shard)).collect();
         for path in evict::choose(held, self.max_bytes) {

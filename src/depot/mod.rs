@@ -156,7 +156,7 @@ impl Depot {
         }
         let about = self.about()?;
         if !about.exists {
-            return Err(Error::NoStore { store: self.name() });
+            self.check_absence()?;
         }
         if let Some(feature) = about.needs_to_read.first() {
             return Err(self.too_new(feature));
@@ -168,6 +168,14 @@ impl Depot {
         // Only writing stops at what is needed to write, and only when something is to be written.
         self.opened.get_or_init(|| about.needs_to_write.into_iter().next());
         Ok(())
+    }
+
+    /// Asks once more, in another way, before a store is called absent: listings carry no checksum.
+    fn check_absence(&self) -> Result<()> {
+        match self.check_manifest() {
+            Err(Error::Store(store::Error::NotFound { .. })) => Err(Error::NoStore { store: self.name() }),
+            checked => checked,
+        }
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -215,7 +223,15 @@ impl Depot {
         Ok(!exists)
     }
 
+    /// Reads `lfs-delta.json`; twice where the first answer makes no sense, which may have been damaged on its way.
     fn check_manifest(&self) -> Result<()> {
+        match self.read_manifest() {
+            Err(Error::Manifest { .. }) => self.read_manifest(),
+            checked => checked,
+        }
+    }
+
+    fn read_manifest(&self) -> Result<()> {
         let damaged = || Error::Manifest { store: self.name(), key: Key::manifest() };
         let text = get_bytes(&*self.store, &Key::manifest(), MANIFEST_MAX_BYTES)?;
         let fields: serde_json::Value = serde_json::from_slice(&text).map_err(|_| damaged())?;

@@ -52,6 +52,10 @@ impl CodecName {
 
     /// Parses a name of 1 to 8 lower-case letters and digits.
     pub fn parse(text: &str) -> Option<Self> {
+        // Zero bytes are the padding of the fixed form, and no part of any name.
+        if text.contains('\0') {
+            return None;
+        }
         let mut bytes = [0; 8];
         bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         Self::from_bytes(bytes)

@@ -171,5 +171,12 @@ pub const PIECE_BYTES: u64 = 8 * 1024 * 1024;
 /// Pieces that a process fetches ahead of those that are being read, all its downloads together: 24 MiB of memory.
 pub const PIECES_AHEAD_MAX: usize = 3;
 
+/// The longest answer that is read into memory as a whole: a page of a listing has a thousand keys, an error a few lines.
+pub const ANSWER_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes of an answer that must come while they are waited for as long as the patience lasts: 17 in a second, by
+/// default. No line that anybody works with is as slow.
+pub const ANSWER_PROGRESS_MIN_BYTES: u64 = 1024;
+
 /// Bytes after which a download that was resumed counts as one that works: its tries are counted anew.
 pub const RESUME_PROGRESS_MIN_BYTES: u64 = 1024 * 1024;

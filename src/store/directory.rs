@@ -57,8 +57,8 @@ impl DirectoryStore {
         let failed = |source| Error::from_io(Verb::Put, key.as_str(), source);
         let staging = self.root.join(self.staging);
         fs::create_dir_all(&staging).map_err(failed)?;
-        self.swept.call_once(|| disk::sweep_files(&staging, disk::STAGED_PREFIX, LEFTOVER_AGE));
         let mut staged = disk::stage(&staging).map_err(failed)?;
+        self.swept.call_once(|| sweep(&staging, staged.as_file()));
         let mut hasher = Hasher::default();
         let mut watch = |bytes: &[u8]| {
             hasher.update(bytes);
@@ -75,6 +75,15 @@ impl DirectoryStore {
             return Err(Error::Digest { key: key.clone(), expected: body.digest });
         }
         Ok(staged)
+    }
+}
+
+/// Removes what dead processes staged long ago, by the clock that stamps the files: the store may be on a share,
+/// and this machine's own clock years off, while others are writing there.
+fn sweep(staging: &Path, fresh: &File) {
+    let now = fresh.metadata().and_then(|data| data.modified());
+    if let Some(limit) = now.ok().and_then(|now| now.checked_sub(LEFTOVER_AGE)) {
+        disk::sweep_files(staging, disk::STAGED_PREFIX, limit);
     }
 }
 

@@ -284,11 +284,12 @@ impl S3Store {
         if fault.says_nothing_was_stored() {
             return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))));
         }
+        let is_refused_as_taken = matches!(fault.status(), Some(409 | 412));
         let seen = match self.head(key).await {
             Ok(Some(seen)) => seen,
-            // Refused because it is there, and it is not there: the name is given up, nothing was stored.
-            Ok(None) if matches!(fault.status(), Some(409 | 412)) => {
-                let reason = "the service refused the name as taken, and has no such file".into();
+            // It is not there, or nobody says: the name is given up.
+            _ if is_refused_as_taken => {
+                let reason = "the service refused the name as taken, and shows no such file".into();
                 return Err(Error::Unavailable { verb: Verb::Put, key: key.to_string(), reason });
             }
             _ => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
@@ -297,10 +298,10 @@ impl S3Store {
             tracing::debug!(%key, "the answer of a finished upload was lost");
             return Ok(());
         }
-        match fault.status() {
-            Some(412 | 409) => Err(Error::AlreadyExists { key: key.clone() }),
-            _ => Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
+        if is_refused_as_taken {
+            return Err(Error::AlreadyExists { key: key.clone() });
         }
+        Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))))
     }
 
     async fn is_ours(&self, order: &Order<'_>, seen: &Seen) -> Result<bool> {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Transfer;
+use crate::clock;
 use crate::disk;
 use crate::git::names::{Range, read_log};
 use crate::git::{Names, Version};
@@ -70,7 +71,7 @@ impl Transfer {
         // A shallow clone has the same refs and less history.
         let place = format!("{range:?}\0{}\0", self.lfs_folder.display());
         let name = Oid::of(&[place.as_bytes(), &refs].concat()).to_string();
-        disk::sweep_files(folder, "", NAMES_AGE_MAX * 2);
+        disk::sweep_files(folder, "", clock::ago(NAMES_AGE_MAX * 2));
         Some(folder.join(name))
     }
 }

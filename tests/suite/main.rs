@@ -3,13 +3,22 @@
 mod agent;
 mod chains;
 mod cli;
+mod clocks;
 mod codec;
+mod concurrency;
+mod crash;
 mod damage;
+mod durable;
 mod engines;
 mod formats;
+mod frozen;
+mod fuzz;
 mod git;
+mod network;
 mod requests;
 mod resume;
+mod scene;
+mod secrets;
 mod services;
 mod smoke;
 #[cfg(feature = "soak")]

@@ -2,18 +2,18 @@
 //!
 //! Each runs for `LFS_DELTA_SOAK_SECONDS`, 60 unless said otherwise, and prints its seed.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::engine::{Engine, Kind};
+use crate::support::run::soak_time;
 use crate::support::s3::S3Server;
 use crate::support_works::assert_one_winner;
 
 /// Runs `round` with ever new seeds until the time is over. Prints each seed before it is used.
 pub fn soak(mut round: impl FnMut(u64)) {
     assert!(std::env::var_os("LFS_DELTA_SOAK").is_some(), "run this by tests/run.sh --soak");
-    let seconds = std::env::var("LFS_DELTA_SOAK_SECONDS").map_or(60, |n| n.parse().expect("a number"));
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + soak_time();
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
     let first = std::env::var("LFS_DELTA_SOAK_SEED")
         .map_or(since_1970.as_nanos() as u64, |n| n.parse().expect("a seed"));

@@ -213,3 +213,34 @@ fn every_error_code_is_explained_where_codes_are_listed() {
     // A single code may be an example; a table is complete.
     assert!(listed <= 3 || listed == KINDS.len(), "{listed} of {} codes are listed", KINDS.len());
 }
+
+/// All functions of the source and of the tests.
+fn functions() -> BTreeSet<String> {
+    let (mut found, mut folders) = (BTreeSet::new(), vec![source(), source().with_file_name("tests")]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a text file");
+                let names = text.lines().filter_map(|line| line.split_once("fn ")?.1.split('(').next());
+                found.extend(names.map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_test_that_a_promise_rests_on_is_there() {
+    let (root, functions) = (Path::new(env!("CARGO_MANIFEST_DIR")), functions());
+    let mut named = 0;
+    for page in ["docs/guarantees.md", "docs/threat-model.md"] {
+        let text = fs::read_to_string(root.join(page)).expect("a page");
+        for name in text.split('`').skip(1).step_by(2).filter_map(|code| code.rsplit_once("::")) {
+            assert!(functions.contains(name.1), "{page} names {}::{}, which is not there", name.0, name.1);
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} tests are named");
+}

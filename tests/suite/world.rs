@@ -10,8 +10,8 @@ use std::process::Command;
 
 use crate::support::data::{oid, pointer};
 use crate::support::fake_lfs::{FakeLfs, Transfer};
-use crate::support::s3::S3Server;
-use crate::support::sandbox::{Sandbox, files_below};
+use crate::support::s3::{self, S3Server};
+use crate::support::sandbox::{self, Sandbox, files_below};
 
 /// What every manifest of format 1 starts with, as `docs/format.md` section 2 has it.
 pub const MANIFEST: &str = "{\n  \"format\": 1\n}\n";
@@ -210,6 +210,22 @@ impl World {
         files.into_keys().filter(|path| !path.ends_with("in-use")).collect()
     }
 
+    // ---- going back
+
+    /// Remembers everything: the machines and the store.
+    pub fn still(&self) -> Still {
+        let files = sandbox::Still::of(self.sandbox.root());
+        Still { files, bucket: self.server.as_ref().map(S3Server::still) }
+    }
+
+    /// Makes everything what it was. All agents must have ended.
+    pub fn restore(&self, still: &Still) {
+        still.files.restore();
+        if let (Some(server), Some(bucket)) = (&self.server, &still.bucket) {
+            server.restore(bucket);
+        }
+    }
+
     // ---- the store, behind the program's back
 
     /// All keys that begin with `prefix`, in order. Staged files of a directory are no keys.
@@ -282,6 +298,12 @@ impl World {
     pub fn bucket_key(key: &str) -> String {
         format!("{PREFIX}/{key}")
     }
+}
+
+/// What a world was at some time.
+pub struct Still {
+    files: sandbox::Still,
+    bucket: Option<s3::Still>,
 }
 
 /// Fails the test unless a message has this code, names all of `parts`, and says what to do.

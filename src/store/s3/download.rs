@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::fault::Fault;
 use super::flow::Flow;
+use super::watch::Trickle;
 use super::{Error, Result, S3Options, Verb, retry};
 use crate::cancel::{Cancel, cancelled};
 use crate::model::limits::{PIECE_BYTES, RESUME_PROGRESS_MIN_BYTES};
@@ -113,6 +114,7 @@ pub(super) struct Stream {
     /// Bytes that are still to come, where the service said so.
     left: Option<u64>,
     body: ByteStream,
+    trickle: Trickle,
     /// Breaks with hardly a byte between them.
     breaks: u32,
     since_break: u64,
@@ -127,8 +129,9 @@ impl Stream {
             part.end = None;
         }
         part.etag = part.etag.or(opened.etag);
-        let stream = Self { wanted, part, left: opened.length, body: opened.body, breaks: 0, since_break: 0 };
-        Ok((stream, opened.total))
+        let (body, left) = (opened.body, opened.length);
+        let trickle = Trickle::new(wanted.options.stall_timeout);
+        Ok((Self { wanted, part, left, body, trickle, breaks: 0, since_break: 0 }, opened.total))
     }
 
     /// Waits for the next bytes; none at the end.
@@ -154,12 +157,15 @@ impl Stream {
         if self.left == Some(0) {
             return Ok(None);
         }
-        let patience = self.wanted.options.stall_timeout;
-        match tokio::time::timeout(patience, self.body.next()).await {
-            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+        let begun = tokio::time::Instant::now();
+        match tokio::time::timeout(self.trickle.left(), self.body.next()).await {
+            Ok(Some(Ok(bytes))) => {
+                self.trickle.note(begun.elapsed(), bytes.len() as u64);
+                Ok(Some(bytes))
+            }
             Ok(Some(Err(error))) => Err(error.to_string()),
             Ok(None) => Ok(None),
-            Err(_) => Err(format!("no byte came for {} ms", patience.as_millis())),
+            Err(_) => Err(self.trickle.reason()),
         }
     }
 
@@ -181,6 +187,7 @@ impl Stream {
         tracing::debug!(key = %self.wanted.key, offset = self.part.start, reason, "a download broke: resuming");
         tokio::time::sleep(retry::pause(self.wanted.options.backoff, self.breaks)).await;
         self.body = self.wanted.ask(&self.part).await?.body;
+        self.trickle = Trickle::new(self.wanted.options.stall_timeout);
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 //! asked for. Each test does its work in a process of its own that may not have more than `MEMORY_MAX_KIB`.
 
 use std::io::{self, Write};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use lfs_delta::model::CodecName;
 use super::cases::{self, Case};
 use super::make::{Packer, changed, crc32, gzip};
 use super::{encode, injected, is_injected, work};
+use crate::support;
 use crate::support::data::{Random, text};
-use crate::support::run::run;
 
 /// Damaged payloads of each case.
 const DAMAGED: u64 = if cfg!(feature = "soak") { 5_000 } else { 150 };
@@ -27,20 +26,9 @@ const MEMORY_MAX_KIB: usize = 1 << 20;
 const SCRATCH_MAX_BYTES: usize = 64 << 20;
 /// Far above what the largest of these takes, unoptimised, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Set in the process of its own.
-const CONFINED: &str = "LFS_DELTA_TEST_CONFINED";
-
 /// Runs the test of this name in a process of its own, and there does its work.
 fn confined(name: &str, work: impl FnOnce()) {
-    if std::env::var_os(CONFINED).is_some() {
-        return work();
-    }
-    let test = format!("{}::{name}", module_path!().split_once("::").expect("a module of the suite").1);
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -v {MEMORY_MAX_KIB} && exec \"$0\" --exact \"$1\" --nocapture")]);
-    command.arg(std::env::current_exe().expect("this program")).arg(&test).env(CONFINED, "1");
-    let ran = run(command).succeeded();
-    assert!(ran.stdout().contains("1 passed"), "not one test is called {test}: {ran}");
+    support::confined::confined(&format!("{}::{name}", module_path!()), MEMORY_MAX_KIB, work);
 }
 
 /// Buffers in memory, until all of them together are too large.

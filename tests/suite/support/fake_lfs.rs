@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::data::oid;
 use super::run::{signal, wait_until};
 use super::sandbox::Sandbox;
+use super::trace::{Act, Tracee};
 
 /// How long an answer may take. A hung agent fails its test after this.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -65,9 +66,39 @@ impl Transfer {
     }
 }
 
+/// The process behind an agent.
+enum Process {
+    Plain(Child),
+    Traced(Tracee),
+}
+
+impl Process {
+    fn pid(&self) -> u32 {
+        match self {
+            Process::Plain(child) => child.id(),
+            Process::Traced(tracee) => tracee.pid(),
+        }
+    }
+
+    /// How it ended, if it has.
+    fn status(&mut self) -> Option<ExitStatus> {
+        match self {
+            Process::Plain(child) => child.try_wait().expect("a child to ask"),
+            Process::Traced(tracee) => tracee.status(),
+        }
+    }
+
+    fn kill(&mut self) {
+        match self {
+            Process::Plain(child) => drop(child.kill()), // it has ended already in most tests
+            Process::Traced(tracee) => tracee.kill(),
+        }
+    }
+}
+
 /// A running agent, seen from git-lfs' side.
 pub struct FakeLfs {
-    child: Child,
+    process: Process,
     stdin: Option<ChildStdin>,
     lines: Option<Receiver<Vec<u8>>>,
     stderr: Option<JoinHandle<String>>,
@@ -106,7 +137,28 @@ impl FakeLfs {
             stdin: child.stdin.take(),
             lines: child.stdout.take().map(read_lines),
             stderr: child.stderr.take().map(read_all),
-            child,
+            process: Process::Plain(child),
+        }
+    }
+
+    /// Starts any command that speaks the protocol under ptrace.
+    #[track_caller]
+    pub fn traced(mut command: std::process::Command, act: Act) -> FakeLfs {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (tracee, mut child) = Tracee::start(command, act);
+        FakeLfs {
+            stdin: child.stdin.take(),
+            lines: child.stdout.take().map(read_lines),
+            stderr: child.stderr.take().map(read_all),
+            process: Process::Traced(tracee),
+        }
+    }
+
+    /// The trace of a traced agent.
+    pub fn tracee(&self) -> &Tracee {
+        match &self.process {
+            Process::Traced(tracee) => tracee,
+            Process::Plain(_) => panic!("an agent that is not traced"),
         }
     }
 
@@ -213,6 +265,22 @@ impl FakeLfs {
         }
     }
 
+    /// Sends `init` and one request to an agent that may die of it; `None` if it did so before its answer.
+    pub fn attempt(&mut self, operation: &str, request: &Value) -> Option<Transfer> {
+        let started = Instant::now();
+        let init = json!({"event": "init", "operation": operation, "remote": "origin"});
+        self.try_send_raw(format!("{init}\n{request}\n").as_bytes()).ok()?;
+        assert_eq!(self.answer_within(PATIENCE)?, json!({}), "init was not accepted");
+        let mut progress = Vec::new();
+        loop {
+            let event = self.answer_within(PATIENCE)?;
+            if event["event"] == "complete" {
+                return Some(Transfer { progress, complete: event, took: started.elapsed() });
+            }
+            progress.push(event);
+        }
+    }
+
     /// Sends `terminate`, closes both pipes as git-lfs does, and waits for a clean end.
     #[track_caller]
     pub fn terminate(mut self) -> String {
@@ -243,21 +311,21 @@ impl FakeLfs {
 
     /// Kills it, as `kill -9` does.
     pub fn kill(mut self) {
-        self.child.kill().expect("an agent to kill");
-        self.child.wait().expect("an agent to wait for");
+        self.process.kill();
+        self.wait(PATIENCE).expect("an agent that was killed to end");
     }
 
     // ---- the process
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// Waits for its end; `None` if it did not come in time.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let mut status = None;
         wait_until(patience, || {
-            status = self.child.try_wait().expect("a child to ask");
+            status = self.process.status();
             status.is_some()
         });
         status
@@ -279,8 +347,8 @@ impl FakeLfs {
 
 impl Drop for FakeLfs {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it has ended already in most tests
-        let _ = self.child.wait();
+        self.process.kill();
+        self.wait(PATIENCE);
     }
 }
 

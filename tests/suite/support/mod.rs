@@ -4,6 +4,7 @@
 //! that these helpers do what they say.
 #![allow(dead_code)] // not every test needs every helper
 
+pub mod confined;
 pub mod data;
 pub mod endpoint;
 pub mod engine;
@@ -13,3 +14,4 @@ pub mod run;
 pub mod s3;
 pub mod sandbox;
 pub mod tools;
+pub mod trace;

@@ -10,6 +10,17 @@ use std::time::{Duration, Instant};
 /// A hung git-lfs hangs for ever; a test does not. Far above what any case takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Whether the tests run by `tests/run.sh --soak`: then they try all of what they try a part of otherwise.
+pub fn is_soak() -> bool {
+    std::env::var_os("LFS_DELTA_SOAK").is_some()
+}
+
+/// How long each of the long tests runs.
+pub fn soak_time() -> Duration {
+    let seconds = std::env::var("LFS_DELTA_SOAK_SECONDS").map_or(60, |n| n.parse().expect("a number"));
+    Duration::from_secs(seconds)
+}
+
 /// What a program did.
 #[derive(Clone, Debug)]
 pub struct Ran {

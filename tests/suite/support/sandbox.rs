@@ -3,12 +3,13 @@
 //! Nothing of the developer's environment gets in, and nothing leaves: no system config, no ssh, no
 //! terminal, no metadata service. Every test makes its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use tempfile::TempDir;
 
@@ -254,6 +255,71 @@ impl Sandbox {
         let log = fs::read_to_string(self.path("ssh.log")).unwrap_or_default();
         assert!(log.is_empty(), "ssh was tried:\n{log}");
     }
+}
+
+/// What a folder held at some time.
+pub struct Still {
+    root: PathBuf,
+    folders: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, (SystemTime, Vec<u8>)>,
+}
+
+impl Still {
+    /// Remembers everything below a folder, links aside.
+    pub fn of(root: &Path) -> Still {
+        let mut still = Still { root: root.to_owned(), folders: BTreeSet::new(), files: BTreeMap::new() };
+        for (path, kind) in everything_below(root) {
+            if kind.is_dir() {
+                still.folders.insert(path);
+            } else if kind.is_file() {
+                let data = fs::metadata(&path).and_then(|data| data.modified()).expect("a time");
+                let bytes = fs::read(&path).expect("a file");
+                still.files.insert(path, (data, bytes));
+            }
+        }
+        still
+    }
+
+    /// Makes everything what it was, its times included.
+    pub fn restore(&self) {
+        let mut now = everything_below(&self.root);
+        // What is inside of a folder goes before it.
+        now.sort_by(|a, b| b.0.cmp(&a.0));
+        for (path, kind) in now {
+            if kind.is_dir() && !self.folders.contains(&path) {
+                fs::remove_dir(&path).expect("an empty folder");
+            } else if kind.is_file() && !self.files.get(&path).is_some_and(|then| is_as_then(&path, then)) {
+                fs::remove_file(&path).expect("a file");
+            }
+        }
+        for folder in &self.folders {
+            fs::create_dir_all(folder).expect("a folder");
+        }
+        for (path, (modified, bytes)) in self.files.iter().filter(|(path, _)| !path.exists()) {
+            fs::write(path, bytes).expect("a file");
+            fs::File::open(path).and_then(|file| file.set_modified(*modified)).expect("a time");
+        }
+    }
+}
+
+fn is_as_then(path: &Path, (modified, bytes): &(SystemTime, Vec<u8>)) -> bool {
+    let data = fs::metadata(path).expect("a file");
+    data.len() == bytes.len() as u64 && data.modified().is_ok_and(|now| now == *modified)
+}
+
+/// All files and folders below one, folders before what is in them.
+fn everything_below(root: &Path) -> Vec<(PathBuf, fs::FileType)> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let kind = entry.file_type().expect("a file type");
+            if kind.is_dir() {
+                folders.push(entry.path());
+            }
+            found.push((entry.path(), kind));
+        }
+    }
+    found
 }
 
 /// All files below `dir`, by their paths relative to it, with their bytes. For comparing trees.

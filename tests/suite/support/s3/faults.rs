@@ -27,16 +27,24 @@ pub enum Fault {
     ResetAfter,
     /// Do nothing until the test calls `S3Server::release`, then go on as if nothing had been.
     Hang,
+    /// Do the work, then nothing more until the test calls `S3Server::release`.
+    HangAfter,
     /// Go on as usual after this long.
     Delay(Duration),
     /// Close the connection after this many bytes of the answer's body.
     CutBody(u64),
     /// Send nothing more after this many bytes of the answer's body.
     StallBody(u64),
+    /// Send the answer's body byte by byte, with this pause between them.
+    Drip(Duration),
     /// Flip the lowest bit of this byte of the answer's body.
     FlipByte(u64),
     /// Answer 200 with an error inside, without doing the work.
     ErrorIn200,
+    /// Answer this, without doing the work.
+    Answer(u16, String),
+    /// Answer 200 and this text again and again, for ever.
+    Endless(&'static str),
 }
 
 impl Fault {
@@ -186,6 +194,7 @@ pub fn refusal(fault: &Fault) -> Option<http::Response<String>> {
         Fault::Status { status, code, retry_after: Some(seconds) } => {
             answer.status(*status).header("retry-after", *seconds).body(error_body(code))
         }
+        Fault::Answer(status, body) => answer.status(*status).body(body.clone()),
         Fault::ErrorIn200 => answer.status(StatusCode::OK).body(error_body("InternalError")),
         Fault::Redirect(to) => answer
             .status(StatusCode::TEMPORARY_REDIRECT)

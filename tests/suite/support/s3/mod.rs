@@ -309,6 +309,19 @@ impl S3Server {
         self.damage(key, |bytes| bytes.truncate(length));
     }
 
+    /// Everything that is stored now.
+    pub fn still(&self) -> Still {
+        Still(self.with_bucket(|objects| objects.clone()))
+    }
+
+    /// Makes everything what it was; forgets uploads in parts, faults and calls.
+    pub fn restore(&self, still: &Still) {
+        self.with_bucket(|objects| objects.clone_from(&still.0));
+        self.shared.backend.state().uploads.clear();
+        self.heal();
+        self.take_calls();
+    }
+
     /// Keys of multipart uploads that were begun and neither completed nor aborted.
     pub fn open_uploads(&self) -> Vec<String> {
         self.shared.backend.state().uploads.values().map(|upload| upload.key.clone()).collect()
@@ -327,6 +340,10 @@ impl S3Server {
         act(state.buckets.get_mut(&self.endpoint.bucket).expect("the test's bucket"))
     }
 }
+
+/// What a bucket held at some time.
+#[derive(Clone)]
+pub struct Still(state::Objects);
 
 impl Drop for S3Server {
     fn drop(&mut self) {

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Shared;
 use super::faults::{Fault, refusal};
 use super::log::{Call, Meter};
-use super::wire::{Counted, Line, Outgoing, Socket, torn};
+use super::wire::{Counted, Drops, Line, Outgoing, Socket, torn};
 
 /// Serves until the runtime ends; by TLS where there is an acceptor for it.
 pub async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
@@ -86,6 +86,15 @@ impl Exchange {
             }
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
             Some(Fault::Hang) => self.hang().await,
+            Some(Fault::Endless(text)) => {
+                let text = Bytes::from(text.repeat(1 + (64 << 10) / text.len()));
+                let frames = futures_util::stream::repeat_with(move || {
+                    Ok::<_, s3s::StdError>(http_body::Frame::data(text.clone()))
+                });
+                let body = s3s::Body::http_body(http_body_util::StreamBody::new(frames));
+                let answer = http::Response::builder().header("content-type", "application/xml");
+                return self.answer(answer.body(body).expect("a valid answer"));
+            }
             Some(fault) => {
                 if let Some(answer) = refusal(fault) {
                     let _ = request.into_body().collect().await; // a client mid-body would see a reset
@@ -97,6 +106,11 @@ impl Exchange {
         let answer = self.shared.service.call(request.map(s3s::Body::http_body)).await;
         match (answer, &self.fault) {
             (Err(_), _) | (_, Some(Fault::ResetAfter)) => self.tear(),
+            (Ok(answer), Some(Fault::HangAfter)) => {
+                self.shared.log.answered(&self.meter, answer.status().as_u16());
+                self.hang().await;
+                self.answer(answer)
+            }
             (Ok(answer), _) => self.answer(answer),
         }
     }
@@ -124,6 +138,6 @@ impl Exchange {
     fn answer(self, answer: http::Response<s3s::Body>) -> Answer {
         self.shared.log.answered(&self.meter, answer.status().as_u16());
         let Exchange { line, meter, fault, .. } = self;
-        Ok(answer.map(|inner| Outgoing { inner, meter, line, fault, sent: 0 }))
+        Ok(answer.map(|inner| Outgoing { inner, meter, line, fault, sent: 0, drops: Drops::default() }))
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -139,6 +140,27 @@ pub struct Outgoing {
     pub line: Line,
     pub fault: Option<Fault>,
     pub sent: u64,
+    pub drops: Drops,
+}
+
+/// What is held back of a body that drips.
+#[derive(Default)]
+pub struct Drops {
+    rest: Bytes,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Outgoing {
+    /// The next byte of a body that drips, after its pause.
+    fn poll_drop(&mut self, pause: Duration, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.drops.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let timer = self.drops.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        ready!(timer.as_mut().poll(context));
+        self.drops.pause = None;
+        Poll::Ready(Some(self.drops.rest.split_to(1)))
+    }
 }
 
 impl Outgoing {
@@ -179,6 +201,11 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        if let Some(Fault::Drip(pause)) = self.fault
+            && let Some(byte) = ready!(self.poll_drop(pause, context))
+        {
+            return Poll::Ready(Some(Ok(Frame::data(byte))));
+        }
         if self.stopped() {
             return Poll::Pending; // never woken: the connection ends, or the client gives up
         }
@@ -186,6 +213,11 @@ impl Body for Outgoing {
             return Poll::Ready(None);
         };
         Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(bytes) if matches!(self.fault, Some(Fault::Drip(_))) => {
+                self.drops.rest = bytes;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Ok(bytes) => {
                 let bytes = self.damaged(bytes);
                 self.sent += bytes.len() as u64;

@@ -1,0 +1,88 @@
+//! Any number of machines may push at once: whatever was acknowledged is readable, byte for byte.
+//!
+//! Twenty processes with five caches, which are five machines to them, push versions of one file that nobody has
+//! stored yet: each stores what comes before its own, so all are after the same objects.
+
+use crate::scene::fetch;
+use crate::support::data::versions;
+use crate::support::fake_lfs::FakeLfs;
+use crate::support::run::is_soak;
+use crate::world::{Object, World};
+
+const PROCESSES: usize = 20;
+const MACHINES: usize = 5;
+
+fn rounds() -> usize {
+    if is_soak() { 50 } else { 1 }
+}
+
+/// Every kind of store: a directory, a bucket, and one of a service that ignores conditions.
+fn stores() -> [World; 3] {
+    let without = World::on_s3();
+    without.server().ignore_conditions();
+    [World::on_directory(), World::on_s3(), without]
+}
+
+/// Pushes each object by a process of its own, all at once; fails the test unless all are acknowledged.
+fn push_at_once<'w>(world: &'w World, objects: impl Iterator<Item = &'w Object>) {
+    let agents: Vec<_> = objects
+        .enumerate()
+        .map(|(number, object)| {
+            let mut command = world.agent_command("a");
+            command.env("LFS_DELTA_CACHE_DIR", world.sandbox.path(format!("cache-{}", number % MACHINES)));
+            (FakeLfs::spawn(command).accepted("upload"), object)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (mut agent, object) in agents {
+            scope.spawn(move || {
+                agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+                agent.terminate();
+            });
+        }
+    });
+}
+
+/// Reads all of them on a machine that has nothing.
+fn assert_readable(world: &World, objects: &[Object]) {
+    let mut cold = world.start("cold", "download");
+    for object in objects {
+        fetch(&mut cold, object).unwrap_or_else(|code| panic!("{} was acknowledged: E{code}", object.oid));
+    }
+    cold.terminate();
+}
+
+#[test]
+fn twenty_processes_push_twenty_versions_of_a_new_file() {
+    for world in stores() {
+        let bodies = versions(90, 8_000, PROCESSES);
+        let objects: Vec<_> = bodies.into_iter().map(|bytes| world.commit("file.bin", bytes)).collect();
+        world.add_machine("cold");
+        let still = world.still();
+        for _ in 0..rounds() {
+            world.restore(&still);
+            push_at_once(&world, objects.iter());
+            assert_readable(&world, &objects);
+        }
+        let copies = world.keys("objects/").len();
+        println!("{}: {} rounds of {PROCESSES}, all readable; {copies} copies", world.url, rounds());
+        assert!(copies <= PROCESSES * MACHINES, "{copies} copies of {PROCESSES} objects");
+    }
+}
+
+#[test]
+fn twenty_processes_push_the_same_file() {
+    for world in stores() {
+        let object = world.commit("file.bin", versions(91, 8_000, 1).remove(0));
+        world.add_machine("cold");
+        let still = world.still();
+        for _ in 0..rounds() {
+            world.restore(&still);
+            push_at_once(&world, std::iter::repeat_n(&object, PROCESSES));
+            assert_readable(&world, std::slice::from_ref(&object));
+        }
+        // Processes of one machine wait for each other; machines do not know each other.
+        let copies = world.keys(&object.folder());
+        assert!((1..=MACHINES).contains(&copies.len()), "{copies:?}");
+    }
+}

@@ -1,0 +1,140 @@
+//! A process that sleeps at any step, while somebody collects what it relies on, or takes its files away.
+//!
+//! The collector is scripted and follows rule R8 of the store protocol: it condemns, looks again for what depends
+//! on the victim, and deletes only where nothing does.
+
+use std::fs;
+
+use lfs_delta::model::{CopyName, Entry, Key};
+
+use crate::scene::{PATIENCE, Scene, fetch, push_delta};
+use crate::support::fake_lfs::{FakeLfs, Transfer};
+use crate::support::run::{is_soak, wait_until};
+use crate::support::s3::{Fault, any};
+use crate::support::trace::{Act, When};
+use crate::world::{Object, World};
+
+/// The name of an object's only copy.
+fn name_of(world: &World, object: &Object) -> CopyName {
+    match Entry::parse(&world.copy(object)) {
+        Some(Entry::Copy(name)) => name,
+        other => panic!("no copy: {other:?}"),
+    }
+}
+
+/// Collects a copy by rule R8; returns whether it is gone.
+fn collect(world: &World, victim: &CopyName) -> bool {
+    world.put(Key::tombstone(&victim.id).as_str(), "collected by a test\n");
+    let depends =
+        |key: &String| matches!(Entry::parse(key), Some(Entry::Copy(name)) if name.base() == Some(victim.id));
+    let is_needed = world.keys("objects/").iter().any(depends);
+    if !is_needed {
+        world.remove(Key::copy(victim).as_str());
+    }
+    !is_needed
+}
+
+/// What was pushed meanwhile is readable by whoever has nothing, if it was acknowledged.
+fn assert_readable(scene: &Scene, transfer: &Transfer) {
+    if transfer.error().is_none() {
+        let mut cold = scene.world.start("cold", "download");
+        fetch(&mut cold, scene.object()).expect("what was acknowledged");
+        cold.terminate();
+    }
+}
+
+/// Freezes the transfer in its n-th request, does something, and lets it go on; `None` where there is no n-th.
+fn freeze_in_request(scene: &Scene, nth: usize, fault: &Fault, meanwhile: impl FnOnce()) -> Option<Transfer> {
+    let server = scene.world.server();
+    server.fail(any().nth(nth), fault.clone());
+    let mut agent = FakeLfs::spawn(scene.command());
+    let is_after = *fault == Fault::HangAfter;
+    let hangs = || server.calls().iter().any(|call| call.fault.is_some() && (!is_after || call.status > 0));
+    let (transfer, froze) = std::thread::scope(|scope| {
+        let playing = scope.spawn(|| agent.attempt(scene.operation, &scene.request));
+        assert!(wait_until(PATIENCE, || hangs() || playing.is_finished()), "nothing happens");
+        let froze = hangs();
+        if froze {
+            meanwhile();
+            server.release();
+        }
+        (playing.join().expect("a transfer").expect("an answer"), froze)
+    });
+    agent.terminate();
+    froze.then_some(transfer)
+}
+
+#[test]
+fn a_push_that_sleeps_in_any_request_does_not_rely_on_a_base_that_is_collected() {
+    let scene = push_delta(World::on_s3());
+    let (mut collected, mut kept) = (0, 0);
+    for fault in [Fault::Hang, Fault::HangAfter] {
+        for nth in 1.. {
+            scene.restore();
+            let base = name_of(&scene.world, &scene.acknowledged[0]);
+            let mut is_gone = false;
+            let Some(transfer) =
+                freeze_in_request(&scene, nth, &fault, || is_gone = collect(&scene.world, &base))
+            else {
+                break;
+            };
+            println!("frozen in request {nth}, {fault:?}: base is gone: {is_gone}, {:?}", transfer.code());
+            assert_eq!(transfer.error(), None);
+            assert_readable(&scene, &transfer);
+            collected += usize::from(is_gone);
+            kept += usize::from(!is_gone);
+        }
+    }
+    assert!(collected > 2 && kept > 0, "{collected} collected, {kept} kept");
+}
+
+/// Freezes the transfer at its n-th change of a file, does something, and lets it go on; `None` where there is no n-th.
+fn freeze_at_change(scene: &Scene, nth: usize, meanwhile: impl FnOnce()) -> Option<Transfer> {
+    let mut agent = FakeLfs::traced(scene.command(), Act::Freeze(nth, When::Before));
+    let tracee = agent.tracee().clone();
+    let (transfer, froze) = std::thread::scope(|scope| {
+        let playing = scope.spawn(|| agent.attempt(scene.operation, &scene.request));
+        assert!(wait_until(PATIENCE, || tracee.has_acted() || playing.is_finished()), "nothing happens");
+        let froze = tracee.has_acted();
+        if froze {
+            meanwhile();
+        }
+        // What is frozen at its end only is let go, too.
+        tracee.thaw();
+        (playing.join().expect("a transfer").expect("an answer"), froze)
+    });
+    agent.terminate();
+    froze.then_some(transfer)
+}
+
+/// Freezes a push at each change of a file, and cuts one of its files meanwhile.
+fn cut_at_any_change(scene: &Scene, object: &Object) {
+    let stride = if is_soak() { 1 } else { 4 };
+    let path = scene.world.local_path("a", object);
+    let (mut stored, mut refused) = (0, 0);
+    for nth in (1..).step_by(stride) {
+        scene.restore();
+        let cut = || fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(10));
+        let Some(transfer) = freeze_at_change(scene, nth, || cut().expect("a file")) else { break };
+        println!("frozen at change {nth}: {:?}", transfer.code());
+        assert!(matches!(transfer.code(), None | Some(5001)), "{transfer:?}");
+        assert_readable(scene, &transfer);
+        stored += usize::from(transfer.error().is_none());
+        refused += usize::from(transfer.error().is_some());
+    }
+    println!("{stored} stored, {refused} refused");
+    let is_base = object.oid != scene.object().oid;
+    assert!(stored > 1 && (refused == 0) == is_base, "a base can be done without, the object cannot");
+}
+
+#[test]
+fn a_base_that_shrinks_at_any_moment_of_a_push_does_no_harm() {
+    let scene = push_delta(World::on_directory());
+    cut_at_any_change(&scene, &scene.acknowledged[0]);
+}
+
+#[test]
+fn an_object_that_shrinks_at_any_moment_of_its_push_is_refused_or_whole() {
+    let scene = push_delta(World::on_directory());
+    cut_at_any_change(&scene, scene.object());
+}
