@@ -1,8 +1,8 @@
-//! Finds the long copies, which most of a target that changed little consists of, at a fraction of the price of a
-//! thorough search.
+//! Finds the long copies, which most of a target that changed little consists of, at a fraction of the price of
+//! a thorough search.
 //!
-//! Stretches of the base at wide steps go into a table; the target is compared at the shifts of the last copies first
-//! and looked up only where they end. What lies between is left to `matching`.
+//! Stretches of the base at wide steps go into a table; the target is compared at the shifts of the last copies
+//! first and looked up only where they end. What lies between is left to `matching`.
 
 use std::io;
 

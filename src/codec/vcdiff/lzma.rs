@@ -1,8 +1,9 @@
-//! An encoder of LZMA for data that hardly compresses: where little repeats, looking for it takes most of liblzma's time.
+//! An encoder of LZMA for data that hardly compresses: where little repeats, liblzma spends most of its time
+//! looking for it.
 //!
-//! What comes out is an .xz stream like any other, of LZMA2 chunks. A symbol is a literal, or a match that was found at
-//! the first look in a small table and is certain to pay. Numbers in records even get smaller than by liblzma: the short
-//! matches that it takes there cost more than their literals.
+//! What comes out is an .xz stream like any other, of LZMA2 chunks. A symbol is a literal, or a match that was
+//! found at the first look in a small table and is certain to pay. Numbers in records even get smaller than by
+//! liblzma: the short matches that it takes there cost more than their literals.
 
 use super::matching::common_prefix;
 
@@ -293,7 +294,7 @@ impl Finder {
         if word(before) != Some(here) {
             return None;
         }
-        // The last symbol is a literal: a literal behind a match needs what is before it, which the next call has not.
+        // The last symbol is a literal: one behind a match needs what is before it, and the next call has not.
         let end = end.min(at + LENGTH_MAX).min(bytes.len() - 1);
         let length = common_prefix(&bytes[before..], &bytes[at..end]);
         let pays = PAYING.get(length.checked_sub(FOUND_BY)?).is_none_or(|&farthest| distance <= farthest);
