@@ -33,6 +33,7 @@ install_debian_packages() {
     has cc || missing+=(gcc libc6-dev)
     has zstd || missing+=(zstd)
     has xdelta3 || missing+=(xdelta3)
+    has ps || missing+=(procps)
     has python3 || missing+=(python3)
     python3 -m pip --version > /dev/null 2>&1 || missing+=(python3-pip)
     python3 -c 'import ensurepip, venv' > /dev/null 2>&1 || missing+=(python3-venv)
