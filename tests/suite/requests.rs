@@ -215,7 +215,7 @@ fn many_small_objects_cost_two_requests_to_push_and_one_to_pull() {
                 std::fs::remove_file(path).expect("a downloaded file");
             }
         }
-        agents.map(FakeLfs::terminate);
+        agents.into_iter().for_each(|agent| drop(agent.terminate()));
         counts.push(world.server().take_calls().0.len());
     }
     println!("{} and {} requests for {MANY} objects", counts[0], counts[1]);
