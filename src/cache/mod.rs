@@ -2,17 +2,18 @@
 //!
 //! An entry is named after its oid and was proven when it was offered; whoever uses one compares its hash
 //! again, because disks lie. Where the file system allows it an entry shares its bytes with git-lfs' own
-//! object (a hard link), and costs nothing.
+//! object (a hard link), and costs nothing. Beside objects it keeps stored copies, as they are in the store, that
+//! more than one object is made of.
 //!
 //! What surprises: a full, unwritable or missing cache never fails a transfer.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::Oid;
 use crate::model::limits::LEFTOVER_AGE;
+use crate::model::{CopyId, Oid};
 use crate::{clock, disk};
 
 mod evict;
@@ -62,6 +63,69 @@ impl Cache {
         Some((self.find(oid, size)?, size))
     }
 
+    /// Opens a stored copy that this machine has fetched before, header and all; its bytes are not proven.
+    pub fn find_copy(&self, id: &CopyId) -> Option<File> {
+        let path = self.copy_path(id)?;
+        let file = File::open(&path).ok()?;
+        disk::touch(&path);
+        Some(file)
+    }
+
+    /// Returns whether this machine keeps a stored copy.
+    pub fn has_copy(&self, id: &CopyId) -> bool {
+        self.copy_path(id).is_some_and(|path| path.is_file())
+    }
+
+    /// Offers a stored copy in parts, because other objects are made of it, too. May decline.
+    pub fn offer_copy(&self, id: &CopyId, parts: &[&[u8]]) {
+        let Some(path) = self.copy_path(id) else { return };
+        if let Err(error) = self.write(&path, parts) {
+            tracing::debug!(%id, %error, "not cached");
+        }
+    }
+
+    /// Removes a stored copy that did not yield what it should.
+    pub fn drop_copy(&self, id: &CopyId) {
+        if let Some(path) = self.copy_path(id) {
+            // Gone already is as good.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Offers bytes that were just proven to be those of `oid`. May decline.
+    pub fn offer_bytes(&self, oid: &Oid, bytes: &[u8]) {
+        let Some(path) = self.path(oid) else { return };
+        if let Err(error) = self.write(&path, &[bytes]) {
+            tracing::debug!(%oid, %error, "not cached");
+        }
+    }
+
+    fn copy_path(&self, id: &CopyId) -> Option<PathBuf> {
+        let name = id.nonce.to_string();
+        Some(self.folder.as_ref()?.join("copies").join(&name[..2]).join(name))
+    }
+
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let size = parts.iter().map(|part| part.len() as u64).sum();
+        if size > self.max_bytes / 2 || path.exists() {
+            return Ok(());
+        }
+        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        fs::create_dir_all(folder)?;
+        let mut staged = tempfile::Builder::new().prefix(disk::STAGED_PREFIX).tempfile_in(folder)?;
+        parts.iter().try_for_each(|part| staged.write_all(part))?;
+        staged.persist(path).map_err(|failed| failed.error)?;
+        self.evict_now_and_then(size);
+        Ok(())
+    }
+
+    fn evict_now_and_then(&self, size: u64) {
+        if self.offered.fetch_add(size, Ordering::Relaxed) >= OFFERS_BETWEEN_EVICTIONS {
+            self.offered.store(0, Ordering::Relaxed);
+            self.evict();
+        }
+    }
+
     /// Offers a file whose bytes were just proven to be those of `oid`. May decline.
     pub fn offer(&self, oid: &Oid, file: &Path) {
         if let Err(error) = self.keep(oid, file) {
@@ -82,10 +146,7 @@ impl Cache {
             .make_in(folder, |staged| disk::link_or_copy(file, staged))?;
         disk::touch(staged.path());
         staged.persist(&path).map_err(|failed| failed.error)?;
-        if self.offered.fetch_add(size, Ordering::Relaxed) >= OFFERS_BETWEEN_EVICTIONS {
-            self.offered.store(0, Ordering::Relaxed);
-            self.evict();
-        }
+        self.evict_now_and_then(size);
         Ok(())
     }
 
@@ -100,10 +161,11 @@ impl Cache {
 
     /// Removes what was not wanted for longest, until the cache fits.
     fn evict(&self) {
-        let (Some(folder), Some(objects)) = (&self.folder, self.objects()) else { return };
+        let Some(folder) = &self.folder else { return };
         // Somebody else is at it: that will do.
         let Ok(Some(_lock)) = disk::Lock::attempt(&folder.join("evict.lock")) else { return };
-        let shards = disk::folders(&objects);
+        let kinds = ["objects", "copies"].map(|kind| disk::folders(&folder.join(kind)));
+        let shards = kinds.concat();
         for shard in &shards {
             disk::sweep_files(shard, disk::STAGED_PREFIX, clock::ago(LEFTOVER_AGE));
         }
@@ -150,6 +212,27 @@ mod tests {
         }
         let kept: Vec<_> = (0..4).filter(|&byte| cache.find(&Oid::of(&[byte; 40]), 40).is_some()).collect();
         assert_eq!(kept, [2, 3]);
+    }
+
+    #[test]
+    fn stored_copies_are_kept_beside_and_go_like_objects() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let cache = Cache::new(Some(folder.path().join("cache")), 100);
+        let id = |seed| CopyId { oid: Oid::of(b"x"), nonce: crate::model::Nonce::from_bytes([seed; 16]) };
+        cache.offer_copy(&id(0), &[&[1; 51]]);
+        assert!(!cache.has_copy(&id(0)), "half of the cache at most");
+        for seed in 1..5 {
+            cache.offered.store(OFFERS_BETWEEN_EVICTIONS, Ordering::Relaxed);
+            cache.offer_copy(&id(seed), &[&[seed; 10], &[seed; 30]]);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let kept: Vec<u8> = (1..5).filter(|&seed| cache.has_copy(&id(seed))).collect();
+        assert_eq!(kept, [3, 4]);
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut cache.find_copy(&id(4)).expect("kept"), &mut bytes).expect("read");
+        assert_eq!(bytes, [4; 40]);
+        cache.drop_copy(&id(4));
+        assert!(!cache.has_copy(&id(4)));
     }
 
     #[test]

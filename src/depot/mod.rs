@@ -527,10 +527,19 @@ impl Depot {
     pub fn read(&self, name: &CopyName) -> Result<Reading> {
         self.open()?;
         let key = Key::copy(name);
-        let mut payload = match self.large_size(&name.id) {
+        let payload = match self.large_size(&name.id) {
             Some(size) => self.store.get_large(&key, size)?,
             None => self.store.get(&key, None)?,
         };
+        self.read_from(name, payload)
+    }
+
+    /// Does so where the copy's bytes come from elsewhere: this machine may keep it.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read_from(&self, name: &CopyName, mut payload: Box<dyn std::io::Read + Send>) -> Result<Reading> {
+        let key = Key::copy(name);
         if name.codec().is_none() {
             return Ok(Reading { header: None, payload });
         }

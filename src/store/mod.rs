@@ -176,6 +176,14 @@ impl WriteStore for Box<dyn WriteStore> {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
         (**self).put(key, body)
     }
+
+    fn unfinished(&self, oid: &Oid) -> Result<Option<Unfinished>> {
+        (**self).unfinished(oid)
+    }
+
+    fn give_up(&self, key: &Key) {
+        (**self).give_up(key);
+    }
 }
 
 /// Stores bytes that are at hand.

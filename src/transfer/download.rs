@@ -2,6 +2,10 @@
 //!
 //! at hand? → copies → copy, base → decode → prove → cache → temporary file.
 //!
+//! A chain that is fetched in passing is kept as it is, because the versions before may be wanted, too; and the second
+//! time that one is, its objects are made one by one and kept. So a whole history costs each copy one GET per machine
+//! and two decodings at most, in whatever order and by however many processes it is asked for.
+//!
 //! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
 //! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the
 //! object, every step is taken again by itself and hashed, so that one bad copy is found, named and gone
@@ -19,7 +23,7 @@ use crate::depot;
 use crate::disk::{self, Bytes, Spill};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
-use crate::model::{Chain, CodecName, CopyName, Hasher, Key, KeyPrefix, Oid, StoredCopy};
+use crate::model::{Chain, CodecName, CopyId, CopyName, Hasher, Key, KeyPrefix, Oid, StoredCopy};
 use crate::store;
 
 /// GETs of one chain that are on their way at once.
@@ -97,8 +101,9 @@ impl Transfer {
                 attempt(&mut sink)?;
                 sink.finish(version.oid).map_err(failed).map_err(Failure::from)
             };
-            self.fetch(version, meter, &mut write)?;
+            let held = self.fetch(version, meter, &mut write)?;
             self.cache.offer(&version.oid, file.path());
+            drop(held);
         }
         self.set_mode(file.as_file()).map_err(failed)?;
         let (_, path) = file.keep().map_err(|kept| failed(kept.error))?;
@@ -183,7 +188,8 @@ impl Transfer {
     /// Tries the copies of an object until one yields it, lists again when one vanished meanwhile.
     ///
     /// `write` provides the place for the bytes, as often as it is tried, and says whether they are the object.
-    fn fetch(&self, version: Version, meter: &Meter, write: Place<'_>) -> Result<()> {
+    /// Returns what keeps others from fetching the same, to be held until the object is in the cache.
+    fn fetch(&self, version: Version, meter: &Meter, write: Place<'_>) -> Result<Option<disk::Lock>> {
         let mut reasons = Vec::new();
         let mut tried = HashSet::new();
         let mut unknown = None;
@@ -195,7 +201,7 @@ impl Transfer {
             }
             for copy in fresh {
                 match self.try_copy(&copy, version, meter, write) {
-                    Ok(()) => return Ok(()),
+                    Ok(held) => return Ok(held),
                     Err(Failure::Fatal(error)) => return Err(error),
                     Err(Failure::Copy(reason)) => {
                         let key = Key::copy(&copy.name).to_string();
@@ -246,19 +252,36 @@ impl Transfer {
         crate::git::place::object_path(&self.lfs_folder, oid).is_file()
     }
 
-    fn try_copy(&self, copy: &StoredCopy, version: Version, meter: &Meter, write: Place<'_>) -> Attempt<()> {
+    fn try_copy(
+        &self,
+        copy: &StoredCopy,
+        version: Version,
+        meter: &Meter,
+        write: Place<'_>,
+    ) -> Attempt<Option<disk::Lock>> {
         meter.stage(10, 1);
+        let mut held = None;
+        if copy.name.base().is_none() {
+            held = self.lock_chain(&copy.name.id)?;
+            // Others may have fetched it meanwhile, as part of a chain.
+            if let Some(bytes) = self.read_at_hand(version)? {
+                let copied = |source| self.sort(&Key::copy(&copy.name), false, source);
+                write(&mut |sink| sink.write_all(&bytes).map_err(copied))?;
+                return Ok(held);
+            }
+        }
         let swift = write(&mut |sink| self.restore(&copy.name, version.size, Care::Swift, meter, sink));
         match swift {
-            Ok(Proven::Yes) => return Ok(()),
+            Ok(Proven::Yes) => return Ok(held),
             Err(failure @ (Failure::Fatal(_) | Failure::Unknown(..))) => return Err(failure),
             Ok(Proven::No) => {}
             Err(Failure::Copy(reason)) => tracing::info!(reason, "trying again thoroughly"),
         }
+        self.cache.drop_copy(&copy.name.id);
         let thorough =
             write(&mut |sink| self.restore(&copy.name, version.size, Care::Thorough, meter, sink))?;
         match thorough {
-            Proven::Yes => Ok(()),
+            Proven::Yes => Ok(held),
             Proven::No => Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&copy.name)))),
         }
     }
@@ -285,7 +308,7 @@ impl Transfer {
         sink: &mut dyn Write,
     ) -> Attempt<()> {
         let key = Key::copy(name);
-        let mut reading = self.read(name)?;
+        let mut reading = if care == Care::Swift { self.read_kept(name)? } else { self.read(name)? };
         let Some(header) = reading.header.take() else {
             return self.copy_raw(&key, &mut *reading.payload, size, meter, sink);
         };
@@ -317,6 +340,18 @@ impl Transfer {
             depot::Error::Damaged { key, reason } => Failure::Copy(format!("{key}: {reason}")),
             error => Failure::Fatal(self.depot_error(error)),
         })
+    }
+
+    /// Opens a copy, the one that this machine keeps if there is one.
+    fn read_kept(&self, name: &CopyName) -> Attempt<depot::Reading> {
+        if let Some(file) = self.cache.find_copy(&name.id) {
+            match self.depot.read_from(name, Box::new(io::BufReader::new(file))) {
+                Ok(reading) => return Ok(reading),
+                Err(error) => tracing::warn!(%error, "a cached copy was damaged and is dropped"),
+            }
+            self.cache.drop_copy(&name.id);
+        }
+        self.read(name)
     }
 
     fn copy_raw(
@@ -391,17 +426,68 @@ impl Transfer {
 
     /// Rebuilds the object of a delta by its chain record: everything that is not at hand is fetched at once.
     fn decode_chain(&self, chain: &Chain, last: Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<()> {
-        let (end, at_hand) = self.nearest_at_hand(chain)?;
+        let (mut end, mut at_hand) = self.nearest_at_hand(chain)?;
+        let mut lock = None;
+        if end > 0 {
+            // Eight processes may want versions of one chain: who comes later finds what the first has fetched.
+            let reference = chain.reference().map(|link| link.id);
+            lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
+            (end, at_hand) = self.nearest_at_hand(chain)?;
+        }
+        let between = &chain.links[..end];
+        let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
         let mut steps = self.fetch_steps(chain, end)?;
-        let (key, size) = (Key::copy(&last.name), last.size);
+        if is_wanted_again {
+            at_hand = self.make_each(chain, &steps, at_hand)?;
+            steps.clear();
+        }
+        drop(lock);
         steps.push(last);
-        let mut base = at_hand.as_deref();
+        let decoded = self.decode_steps(&steps, at_hand.as_deref(), meter, sink);
+        if matches!(decoded, Err(Failure::Copy(_))) {
+            chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
+        }
+        decoded
+    }
+
+    /// Makes the objects of some steps one after the other, proves and keeps each, and returns the last.
+    fn make_each(&self, chain: &Chain, steps: &[Step], base: Option<Bytes>) -> Attempt<Option<Bytes>> {
+        let mut object = base;
+        for step in steps {
+            let mut made = Proof::new(Spill::new(&self.workspace));
+            self.decode_steps(std::slice::from_ref(step), object.as_deref(), &Meter::silent(), &mut made)?;
+            let (spill, found) = made.into_parts();
+            if found != step.name.id.oid {
+                chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
+                return Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&step.name))));
+            }
+            let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
+            self.cache.offer_bytes(&found, &bytes);
+            object = Some(bytes);
+        }
+        Ok(object)
+    }
+
+    /// Decodes steps one against the other, the first against `base`.
+    fn decode_steps<'a>(
+        &self,
+        steps: &'a [Step],
+        mut base: Option<&'a [u8]>,
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        let Some(last) = steps.last() else { return Err(Failure::Copy("a chain without copies".into())) };
+        let (key, size) = (Key::copy(&last.name), last.size);
         let mut links = Vec::with_capacity(steps.len());
-        for step in &steps {
+        for step in steps {
             match step.name.codec() {
                 Some(codec) => links.push(codec::Link { codec, payload: &step.payload, size: step.size }),
                 None => base = Some(step.raw()?),
             }
+        }
+        if links.is_empty() {
+            let failed = |source| self.sort(&key, false, source);
+            return sink.write_all(base.unwrap_or_default()).map_err(failed);
         }
         meter.stage(100, size);
         let watch = |done| self.step(meter, done);
@@ -416,6 +502,12 @@ impl Transfer {
             // It may lie further down the chain; the thorough way tells.
             Err(codec::Error::Corrupt { reason }) => Err(Failure::Copy(format!("{key}: {reason}"))),
         }
+    }
+
+    /// Waits until no other process of this machine fetches a copy, or a chain on it.
+    fn lock_chain(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        self.wait_for(&folder.join("chains").join(&id.nonce.to_string()[..3]))
     }
 
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
@@ -458,9 +550,17 @@ impl Transfer {
         Ok(payloads)
     }
 
+    /// Fetches a copy that an object is made of in passing, and keeps it.
     fn fetch_payload(&self, name: &CopyName) -> Attempt<Bytes> {
-        let mut reading = self.read(name)?;
-        self.spill(&Key::copy(name), &mut *reading.payload)
+        let mut reading = self.read_kept(name)?;
+        let bytes = self.spill(&Key::copy(name), &mut *reading.payload)?;
+        match reading.header {
+            Some(header) => self.cache.offer_copy(&name.id, &[&header.to_bytes(), &bytes]),
+            // It is the object itself, if it is right.
+            None if Oid::of(&bytes) == name.id.oid => self.cache.offer_bytes(&name.id.oid, &bytes),
+            None => {}
+        }
+        Ok(bytes)
     }
 
     /// Rebuilds the base of a delta from any copy of it that yields it, each step proven.

@@ -260,8 +260,11 @@ impl Transfer {
     fn lock(&self, oid: &Oid) -> Result<Option<disk::Lock>> {
         let Some(folder) = &self.lock_folder else { return Ok(None) };
         // A few thousand files serve for all objects: two objects that share one only wait for each other.
-        let path = folder.join(&oid.to_string()[..3]);
-        match disk::Lock::wait(&path, &self.cancel) {
+        self.wait_for(&folder.join(&oid.to_string()[..3]))
+    }
+
+    fn wait_for(&self, path: &Path) -> Result<Option<disk::Lock>> {
+        match disk::Lock::wait(path, &self.cancel) {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if crate::cancel::is_cancelled(&error) => Err(Error::Cancelled),
             Err(error) => {

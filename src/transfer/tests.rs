@@ -107,15 +107,19 @@ impl World {
         self.versions.push((version, bytes));
     }
 
-    /// A process in this repository, or in an empty one of another machine.
+    /// A process in this repository, or in an empty one of another machine. This machine remembers what it saw, the
+    /// other one nothing.
     fn transfer(&self, folder: &Path) -> Transfer {
+        self.transfer_with(folder, (folder == self.repo()).then(|| folder.join(".git/cache")))
+    }
+
+    fn transfer_with(&self, folder: &Path, cache_folder: Option<PathBuf>) -> Transfer {
         let cancel = Cancel::default();
         let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
         let place = Place::find(&git).expect("repository");
         let config = Config::default();
         let mut settings = Settings::read(&config).expect("settings");
-        // This machine remembers what it saw, the other one nothing.
-        settings.cache_folder = (folder == self.repo()).then(|| folder.join(".git/cache"));
+        settings.cache_folder = cache_folder;
         settings.register = false;
         let location = Location::parse("file:///unused").expect("location");
         let session = Session {
@@ -239,6 +243,59 @@ fn a_chain_that_is_full_goes_on_from_a_link_lower_down() {
     assert_eq!(depths[16..], [2, 3, 4, 5]);
     world.assert_readable(15);
     world.assert_readable(19);
+}
+
+#[test]
+fn a_whole_history_is_fetched_once_and_decoded_twice_at_most() {
+    let world = World::with_versions(20);
+    world.upload(19).expect("all");
+    let elsewhere = tempfile::tempdir().expect("tempdir");
+    let made = Command::new("git").args(["init", "--quiet"]).current_dir(&elsewhere).status();
+    assert!(made.expect("git").success());
+    let cache = elsewhere.path().join("cache");
+    // By size, which is not the order of history, and each by a process of its own.
+    for number in [15, 19, 3, 14, 13, 18, 17, 16, 12, 0, 11, 10, 1, 9, 2, 8, 7, 4, 5, 6] {
+        let (version, bytes) = &world.versions[number];
+        let transfer = world.transfer_with(elsewhere.path(), Some(cache.clone()));
+        let file = transfer.download(*version, &Meter::silent()).expect("download");
+        assert_eq!(std::fs::read(file).expect("read"), *bytes);
+    }
+    let mut fetched = std::collections::BTreeMap::new();
+    for call in world.store.calls.take().into_iter().filter(|call| call.verb == Verb::Get) {
+        *fetched.entry(call.key).or_insert(0) += 1;
+    }
+    fetched.retain(|key, count| key.starts_with("objects/") && *count > 1);
+    assert_eq!(fetched, std::collections::BTreeMap::new());
+}
+
+#[test]
+fn a_damaged_kept_copy_is_dropped_and_fetched_again() {
+    let world = World::with_versions(4);
+    world.upload(3).expect("all");
+    let elsewhere = tempfile::tempdir().expect("tempdir");
+    let made = Command::new("git").args(["init", "--quiet"]).current_dir(&elsewhere).status();
+    assert!(made.expect("git").success());
+    let cache = elsewhere.path().join("cache");
+    let download = |number: usize| {
+        let transfer = world.transfer_with(elsewhere.path(), Some(cache.clone()));
+        let file = transfer.download(world.versions[number].0, &Meter::silent()).expect("download");
+        assert_eq!(std::fs::read(file).expect("read"), world.versions[number].1);
+    };
+    download(3);
+    let mut kept = 0;
+    for shard in std::fs::read_dir(cache.join("copies")).expect("copies were kept") {
+        for file in std::fs::read_dir(shard.expect("an entry").path()).expect("a folder") {
+            let path = file.expect("an entry").path();
+            let mut bytes = std::fs::read(&path).expect("a copy");
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            std::fs::write(&path, bytes).expect("damage");
+            kept += 1;
+        }
+    }
+    assert_eq!(kept, 2, "the deltas between");
+    download(2);
+    download(1);
 }
 
 #[test]
