@@ -72,7 +72,7 @@ fn wrong_copies(check: &Check<'_>, suspects: &BTreeSet<Oid>) -> Result<BTreeSet<
                     wrong.extend(missing(check, &copy.name, base)?);
                 }
                 // What is wrong is further down, perhaps in an object that was not asked for.
-                Some(Flaw::Below { base }) => next.push(base.oid),
+                Some(Flaw::Below { base } | Flaw::OnCondemned { base }) => next.push(base.oid),
                 _ => {}
             }
         }
