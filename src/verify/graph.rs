@@ -293,9 +293,12 @@ impl<'a> Judgement<'a> {
         }
         let Known { flaw, depth } = self.known(&found, limit - 1);
         let flaw = match flaw {
-            Some(same @ (Flaw::Unknown { .. } | Flaw::OnCondemned { .. } | Flaw::Below { .. })) => Some(same),
+            Some(Flaw::Unknown { codec }) => Some(Flaw::Unknown { codec }),
+            // Whether that base is wrong as well makes no difference: who stored this copy does not rely on it.
+            _ if is_condemned => Some(Flaw::OnCondemned { base }),
+            Some(same @ (Flaw::OnCondemned { .. } | Flaw::Below { .. })) => Some(same),
             Some(_) => Some(Flaw::Below { base }),
-            None => is_condemned.then_some(Flaw::OnCondemned { base }),
+            None => None,
         };
         Known { flaw, depth }
     }

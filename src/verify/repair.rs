@@ -25,23 +25,39 @@ const REASON: &str = "damaged: condemned by lfs-delta verify --repair";
 
 /// Condemns what is wrong with the suspects' copies, and stores again what may not be relied upon any more.
 pub(super) fn repair(check: &mut Check<'_>, suspects: &BTreeSet<Oid>) -> Result<Repaired> {
-    let mut level = wrong_copies(check, suspects)?;
-    let mut condemned: BTreeSet<CopyId> = BTreeSet::new();
-    while !level.is_empty() {
-        tracing::debug!("condemning {} copies", level.len());
-        check.transfer.condemn(level.iter().copied(), REASON)?;
-        condemned.extend(&level);
-        let graph = Graph::new(check.transfer.survey()?);
-        level = built_on(&graph, &condemned);
-    }
+    let wrong = wrong_copies(check, suspects)?;
+    let condemned = condemn_with_all_above(check, wrong)?;
     let mut concerned: BTreeSet<Oid> = condemned.iter().map(|id| id.oid).collect();
     concerned.extend(suspects);
     check.graph.refresh(check.transfer, &concerned)?;
     let stored = store_again(check, &concerned)?;
-    Ok(Repaired { condemned: condemned.into_iter().collect(), stored })
+    Ok(Repaired { condemned, stored })
 }
 
-/// Returns the copies that are wrong or missing themselves.
+/// Condemns copies and all that is built on them; those that a repair condemned before that was broken off count as well.
+fn condemn_with_all_above(check: &Check<'_>, wrong: BTreeSet<CopyId>) -> Result<Vec<CopyId>> {
+    let mut condemned = Vec::new();
+    let mut level: Vec<CopyId> = wrong.iter().copied().filter(|id| !check.graph.is_condemned(id)).collect();
+    let mut below = wrong;
+    loop {
+        if !level.is_empty() {
+            tracing::debug!("condemning {} copies", level.len());
+            check.transfer.condemn(level.iter().copied(), REASON)?;
+        }
+        below.extend(&level);
+        condemned.append(&mut level);
+        if below.is_empty() {
+            return Ok(condemned);
+        }
+        let graph = Graph::new(check.transfer.survey()?);
+        level = built_on(&graph, &below);
+        if level.is_empty() {
+            return Ok(condemned);
+        }
+    }
+}
+
+/// Returns the copies that are wrong or missing themselves, condemned ones among them.
 fn wrong_copies(check: &Check<'_>, suspects: &BTreeSet<Oid>) -> Result<BTreeSet<CopyId>> {
     let judgement = check.judge();
     let mut wrong = BTreeSet::new();
@@ -49,12 +65,14 @@ fn wrong_copies(check: &Check<'_>, suspects: &BTreeSet<Oid>) -> Result<BTreeSet<
     let mut seen: HashSet<Oid> = HashSet::new();
     while let Some(oid) = next.pop() {
         let Some(folder) = check.graph.folder(&oid).filter(|_| seen.insert(oid)) else { continue };
-        for copy in folder.uncondemned() {
+        for copy in folder.copies() {
             match judgement.flaw(copy) {
                 Some(flaw) if flaw.is_own() => wrong.extend(confirmed(check, copy, &flaw)?),
-                Some(Flaw::Gap { base }) => wrong.extend(missing(check, &copy.name, base)?),
+                Some(Flaw::Gap { base } | Flaw::Collected { base }) => {
+                    wrong.extend(missing(check, &copy.name, base)?);
+                }
                 // What is wrong is further down, perhaps in an object that was not asked for.
-                Some(Flaw::Below { base }) => next.push(base.oid),
+                Some(Flaw::Below { base } | Flaw::OnCondemned { base }) => next.push(base.oid),
                 _ => {}
             }
         }
@@ -80,7 +98,7 @@ fn missing(check: &Check<'_>, name: &CopyName, base: CopyId) -> Result<Vec<CopyI
 }
 
 /// Returns the copies that are built on condemned ones and not condemned yet.
-fn built_on(graph: &Graph, condemned: &BTreeSet<CopyId>) -> BTreeSet<CopyId> {
+fn built_on(graph: &Graph, condemned: &BTreeSet<CopyId>) -> Vec<CopyId> {
     let copies = graph.folders().flat_map(|(_, folder)| folder.uncondemned());
     let is_next = |copy: &&StoredCopy| {
         copy.name.base().is_some_and(|base| condemned.contains(&base)) && !condemned.contains(&copy.name.id)

@@ -335,7 +335,7 @@ fn a_pointer_with_a_wrong_size_condemns_nothing() {
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 4000\n", object.oid);
     world.sandbox.commit_file("a", "file.bin", pointer.as_bytes());
     let said = verify(&world, &["--refs"]);
-    assert_eq!(said.oids().into_iter().collect::<Vec<_>>(), [object.oid.clone()]);
+    assert!(said.oids().contains(&object.oid) && said.code == 5, "{}", said.ran);
     verify(&world, &["--refs", "--repair"]);
     verify(&world, &["--refs", "--repair", "--read-data"]);
     assert_eq!(world.keys("objects/").len(), 1, "nothing was condemned or stored");

@@ -1,5 +1,6 @@
 //! `verify --repair`: condemns what is wrong with all that is built on it, and stores again what can be had.
 
+use lfs_delta::model::{Entry, Key};
 use serde_json::json;
 
 use super::{fill, push_versions, verify, verify_on, verify_text};
@@ -193,4 +194,27 @@ fn a_push_right_after_a_repair_relies_on_nothing_that_was_condemned() {
     assert_eq!(crate::support::run::run(command).says("6 objects").code(), 5);
     push();
     verify_on(&world, "b", &["--read-data"]).assert_clean();
+}
+
+/// Killed after its first tombstone: whoever repairs next finishes it.
+#[test]
+fn a_repair_that_was_broken_off_is_finished_by_the_next() {
+    for how in ["flip", "delete"] {
+        let world = World::on_directory();
+        let objects = push_versions(&world, "file.bin", versions(1, 20_000, 4));
+        let base = world.copy(&objects[1]);
+        let Some(Entry::Copy(name)) = Entry::parse(&base) else { panic!("{base}") };
+        damaged(&world, &objects, 1, how);
+        world.put(Key::tombstone(&name.id).as_str(), "damaged\n");
+        let said = verify(&world, &["--refs", "--read-data", "--repair"]);
+        said.assert_clean();
+        // The two that are built on it; all three are stored anew.
+        assert_eq!(
+            (&said.summary["condemned_now"], &said.summary["stored_again"]),
+            (&json!(2), &json!(3)),
+            "{how}"
+        );
+        verify(&world, &["--refs", "--read-data"]).assert_clean();
+        world.pull_everything(&objects);
+    }
 }
