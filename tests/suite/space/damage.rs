@@ -32,6 +32,7 @@ fn damage_is_found_wherever_it_is() {
                     bytes[at] ^= 0x10;
                 };
                 world.damage(stored, flip);
+                world.move_away();
                 let ran = world.get_fails(name);
                 assert_eq!(ran.code(), 5, "{stored} at {at}: {ran}");
                 ran.says("E5102").says("fix: put the file again");
