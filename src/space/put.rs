@@ -179,7 +179,14 @@ impl DeltaSpace<'_> {
             return Ok(Plan::Whole("it is empty".into()));
         }
         let Some(found) = &seen.reference else { return self.become_reference(local, name, seen) };
-        let said = Facts::read(&found.metadata).sha256;
+        let facts = Facts::read(&found.metadata);
+        if let Some(size) = facts.size.filter(|size| *size != found.size) {
+            let found = found.size;
+            return Ok(Plan::Whole(format!(
+                "{REFERENCE} is damaged: it has {found} bytes instead of {size}"
+            )));
+        }
+        let said = facts.sha256;
         if let Some(at_hand) = said.map(|said| self.reference_at_hand(said)).transpose()?.flatten() {
             return Ok(self.judge(at_hand, true));
         }

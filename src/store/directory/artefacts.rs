@@ -49,30 +49,28 @@ impl DirectoryStore {
     }
 
     /// Finds the metadata of an open file.
-    fn metadata(&self, key: &Key, mut file: File, size: u64) -> io::Result<Metadata> {
+    ///
+    /// Where none is for a file of its size there may be that of the only version: the file was cut, and is shown to be.
+    fn metadata(&self, key: &Key, file: File, size: u64) -> io::Result<Metadata> {
         let folder = self.aside(key);
-        let mut digests = Vec::new();
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Metadata::new()),
             entries => entries?,
         };
+        let mut names = Vec::new();
         for entry in entries {
-            let name = entry?.file_name();
-            digests.extend(name.to_str().and_then(|name| parse_aside(name, size)));
+            names.extend(entry?.file_name().into_string().ok().filter(|name| name.ends_with(".json")));
         }
-        let digest = match digests[..] {
+        let is_of_size = |name: &String| name.starts_with(&format!("{size}-"));
+        if names.len() > 1 {
+            names.retain(is_of_size);
+        }
+        let name = match &names[..] {
             [] => return Ok(Metadata::new()),
-            [digest] => digest,
-            _ => {
-                let mut hasher = Hasher::default();
-                disk::copy(&mut file, &mut io::sink(), &mut |bytes| {
-                    hasher.update(bytes);
-                    self.cancel.check()
-                })?;
-                hasher.finish()
-            }
+            [name] => name.clone(),
+            _ => aside_name(size, self.hash(file)?),
         };
-        match File::open(folder.join(aside_name(size, digest))) {
+        match File::open(folder.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Metadata::new()),
             opened => {
                 let mut text = Vec::new();
@@ -81,16 +79,19 @@ impl DirectoryStore {
             }
         }
     }
+
+    fn hash(&self, mut file: File) -> io::Result<Oid> {
+        let mut hasher = Hasher::default();
+        disk::copy(&mut file, &mut io::sink(), &mut |bytes| {
+            hasher.update(bytes);
+            self.cancel.check()
+        })?;
+        Ok(hasher.finish())
+    }
 }
 
 fn aside_name(size: u64, digest: Oid) -> String {
     format!("{size}-{digest}.json")
-}
-
-/// Returns the digest in the name of a file of metadata, where that is of a file of this size.
-fn parse_aside(name: &str, size: u64) -> Option<Oid> {
-    let digest = name.strip_suffix(".json")?.strip_prefix(&format!("{size}-"))?;
-    Oid::parse(digest).ok()
 }
 
 /// Reads metadata; what is none is as good as not there.

@@ -32,6 +32,7 @@ fn damage_is_found_wherever_it_is() {
                     bytes[at] ^= 0x10;
                 };
                 world.damage(stored, flip);
+                world.move_away();
                 let ran = world.get_fails(name);
                 assert_eq!(ran.code(), 5, "{stored} at {at}: {ran}");
                 ran.says("E5102").says("fix: put the file again");
@@ -84,10 +85,18 @@ fn a_put_replaces_what_is_damaged() {
 fn nothing_is_built_on_a_damaged_reference() {
     for world in World::both() {
         let files = filled(&world, 43);
-        world.damage("reference.bin", |bytes| bytes[500] ^= 1);
-        let said = world.put("d", &files[1]);
-        assert_eq!(said["operation"], "upload_direct", "{said}");
-        assert!(said["warnings"][0].as_str().expect("a warning").contains("damaged"), "{said}");
+        let damages: [fn(&mut Vec<u8>); 2] = [|bytes| bytes[500] ^= 1, |bytes| bytes.truncate(500)];
+        for damage in damages {
+            world.damage("reference.bin", damage);
+            let said = world.put("d", &files[1]);
+            assert_eq!(said["operation"], "upload_direct", "{said}");
+            assert!(
+                said["warnings"][0].as_str().is_some_and(|warning| warning.contains("damaged")),
+                "{said}"
+            );
+            world.remove("d");
+        }
+        world.put("d", &files[1]);
         world.assert_get("d", &files[1]);
     }
 }
