@@ -116,7 +116,7 @@ pub fn encode(pair: Pair<'_>, work: &Work<'_>, out: &mut dyn Write) -> Result<Su
         let mut plain_delta = Vec::new();
         let (base_plain, target_plain) = (base_side.plain.bytes(), target_side.plain.bytes());
         let segments = flat::encode(base_plain, target_plain, Alignment::Needed, work, &mut plain_delta)?;
-        match sides.tokens(&segments, work) {
+        match sides.tokens(&segments, work)? {
             Ok(groups) => return sides.write((&base_recipe, &source), &plain_delta, &groups, out),
             Err(refused) => refused.iter().for_each(|&unit| pairing.shut(target_side.units[unit])),
         }
@@ -159,25 +159,25 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     /// Codes all tokens, or returns the units that should not have been opened.
-    fn tokens(&self, segments: &[Segment], work: &Work<'_>) -> std::result::Result<Vec<Group>, Vec<usize>> {
+    fn tokens(&self, segments: &[Segment], work: &Work<'_>) -> Result<Result<Vec<Group>, Vec<usize>>> {
         let leaves = self.base.leaves();
         let reference = Reference::new(self.base.plain.bytes(), &self.base.ledger, &leaves, segments);
         let ranges = self.groups();
         let encoded = parallel::map(work.threads, &ranges, |range| {
             let streams = &self.target.streams[range.clone()];
             let jobs: Vec<Job> = streams.iter().map(|placed| self.job(placed)).collect();
-            encode_group(&reference, &jobs, care(work.effort))
+            encode_group(&reference, &jobs, care(work.effort), work.watch)
         });
         let mut groups = Vec::new();
         let mut refused = Vec::new();
         for (range, encoded) in ranges.iter().zip(encoded) {
             let streams = &self.target.streams[range.clone()];
-            match encoded {
+            match encoded? {
                 Encoded::Bytes(bytes) => groups.push(Group { units: units(streams), bytes }),
                 Encoded::Refused(jobs) => refused.extend(jobs.iter().map(|&job| streams[job].unit)),
             }
         }
-        if refused.is_empty() { Ok(groups) } else { Err(refused) }
+        Ok(if refused.is_empty() { Ok(groups) } else { Err(refused) })
     }
 
     fn job<'s>(&'s self, placed: &'s Placed) -> Job<'s> {
@@ -490,8 +490,8 @@ impl Rebuilder<'_> {
         let (mut next_member, mut at) = (0, 0);
         for batch in shares.chunks(work.threads.max(1)) {
             let rebuilt = parallel::map(work.threads, batch, |share| match packs {
-                true => self.packed(share),
-                false => self.recorded(share, work.scratch),
+                true => self.packed(share, work),
+                false => self.recorded(share, work),
             });
             (work.watch)(0)?;
             for (share, rebuilt) in batch.iter().zip(rebuilt) {
@@ -526,19 +526,20 @@ impl Rebuilder<'_> {
         units
     }
 
-    fn packed(&self, share: &Share<'_>) -> Rebuilt {
-        let mut tokens = GroupDecoder::new(self.reference, share.bytes);
+    fn packed(&self, share: &Share<'_>, work: &Work<'_>) -> Rebuilt {
+        let mut tokens = GroupDecoder::new(self.reference, share.bytes, work.watch);
         let member =
             |at, part: &Part| self.material.member(&mut tokens, at, part, self.target_len).map(Piece::Bytes);
         Rebuilt { pieces: self.pieces(share.units, member), ledger: None }
     }
 
-    fn recorded(&self, share: &Share<'_>, scratch: &dyn Scratch) -> Rebuilt {
+    fn recorded(&self, share: &Share<'_>, work: &Work<'_>) -> Rebuilt {
+        let scratch = work.scratch;
         let ledger = match Ledger::new(scratch) {
             Ok(ledger) => ledger,
             Err(error) => return Rebuilt { pieces: vec![Err(error.into())], ledger: None },
         };
-        let tokens = GroupDecoder::new(self.reference, share.bytes);
+        let tokens = GroupDecoder::new(self.reference, share.bytes, work.watch);
         let material = &self.material;
         let mut recording = Recording { material, tokens, index: share.index, ledger, scratch };
         let pieces = self.pieces(share.units, |at, part| recording.member(at, part, self.target_len));

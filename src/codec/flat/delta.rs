@@ -86,7 +86,7 @@ pub fn encode(
     let mut delta = Vec::new();
     let mut segments = encode_groups(base, target, work, &mut delta)?;
     if prefix::may_beat(delta.len(), target.len())
-        && let Some(frame) = prefix::compress(base, target, work.effort, delta.len())
+        && let Some(frame) = prefix::compress(base, target, work, delta.len())?
     {
         if need == Alignment::Unused {
             segments.clear();

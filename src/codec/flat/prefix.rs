@@ -3,9 +3,10 @@
 //! It wins on text with many small edits, where matches are short, regular and dense. Whether a
 //! target is of that kind is guessed from samples, so that nothing else pays for the attempt.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use zstd::stream::raw::CParameter;
+use zstd::stream::write::Encoder;
 
 use crate::codec::bytes::bit_length;
 use crate::codec::{Effort, Result, Work, corrupt};
@@ -41,19 +42,32 @@ pub fn may_beat(delta_len: usize, target_len: usize) -> bool {
 }
 
 /// Compresses `target` if that takes less than `len_max` bytes.
-pub fn compress(base: &[u8], target: &[u8], effort: Effort, len_max: usize) -> Option<Vec<u8>> {
-    let level = if effort == Effort::Fast { 3 } else { LEVEL };
-    let mut encoder = zstd::stream::write::Encoder::with_ref_prefix(Vec::new(), level, base).ok()?;
-    encoder.set_parameter(CParameter::EnableLongDistanceMatching(true)).ok()?;
-    encoder.set_parameter(CParameter::WindowLog(window_log(base.len(), target.len()))).ok()?;
-    encoder.write_all(target).ok()?;
-    encoder.finish().ok().filter(|frame| frame.len() < len_max)
+///
+/// # Errors
+/// `Io` of the watch.
+pub fn compress(base: &[u8], target: &[u8], work: &Work<'_>, len_max: usize) -> Result<Option<Vec<u8>>> {
+    let level = if work.effort == Effort::Fast { 3 } else { LEVEL };
+    let Ok(mut encoder) = encoder(base, target.len(), level) else { return Ok(None) };
+    for piece in target.chunks(WATCHED) {
+        (work.watch)(0)?;
+        if encoder.write_all(piece).is_err() || encoder.get_ref().len() >= len_max {
+            return Ok(None);
+        }
+    }
+    Ok(encoder.finish().ok().filter(|frame| frame.len() < len_max))
+}
+
+fn encoder(base: &[u8], target_len: usize, level: i32) -> io::Result<Encoder<'_, Vec<u8>>> {
+    let mut encoder = Encoder::with_ref_prefix(Vec::new(), level, base)?;
+    encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
+    encoder.set_parameter(CParameter::WindowLog(window_log(base.len(), target_len)))?;
+    Ok(encoder)
 }
 
 /// Compresses `target` without a base.
 pub fn compress_alone(target: &[u8], work: &Work<'_>, out: &mut dyn Write) -> Result<()> {
     let level = if work.effort == Effort::Max { ALONE_LEVEL_MAX } else { LEVEL };
-    let mut encoder = zstd::stream::write::Encoder::new(out, level)?;
+    let mut encoder = Encoder::new(out, level)?;
     encoder.set_parameter(CParameter::WindowLog(window_log(0, target.len()).min(ALONE_WINDOW_LOG_MAX)))?;
     encoder.set_parameter(CParameter::EnableLongDistanceMatching(true))?;
     for piece in target.chunks(WATCHED) {

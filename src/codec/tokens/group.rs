@@ -6,10 +6,10 @@ use super::base::Reference;
 use super::coder::{Coder, Decoder, Encoder};
 use super::plan::{Care, Planner, RunCounter};
 use super::stream::{StreamCoder, Text, Truth};
-use crate::codec::Result;
 use crate::codec::deflate::bits::BitWriter;
 use crate::codec::deflate::ledger::{Ledger, Stream};
 use crate::codec::deflate::record::{Recorded, Recorder};
+use crate::codec::{Error, Result, Watch};
 
 /// A stream to be encoded.
 #[derive(Clone, Copy)]
@@ -33,46 +33,62 @@ pub enum Encoded {
 }
 
 /// Encodes a group and proves it.
-pub fn encode(reference: &Reference, jobs: &[Job], care: Care) -> Encoded {
+///
+/// # Errors
+/// `Io` of the watch.
+pub fn encode(reference: &Reference, jobs: &[Job], care: Care, watch: Watch<'_>) -> Result<Encoded> {
     let mut planner = Planner::new(reference, care);
     let mut counter = RunCounter::default();
     let mut truths = Vec::with_capacity(jobs.len());
     for job in jobs {
+        watch(0)?;
         let plan = planner.plan(job.text, job.ledger, job.stream);
         let truth = Truth { ledger: job.ledger, stream: job.stream, plan };
         counter.add(reference, job.text, truth);
         truths.push(truth);
     }
-    let mut coder = StreamCoder::new(Encoder::new(), reference, counter.finish());
+    let mut coder = StreamCoder::new(Encoder::new(), reference, counter.finish(), watch);
     let mut refused = Vec::new();
     for (index, (job, truth)) in jobs.iter().zip(truths).enumerate() {
         let before = coder.coder.position();
         let coded = coder.stream(job.text, usize::MAX, Some(truth), BitWriter::default());
         let cost = coder.coder.position() - before;
-        if coded.is_err() || cost > job.packed.len() + COST_SLACK {
+        if unless_ended(coded)?.is_none() || cost > job.packed.len() + COST_SLACK {
             refused.push(index);
         }
     }
     if !refused.is_empty() {
-        return Encoded::Refused(refused);
+        return Ok(Encoded::Refused(refused));
     }
     let bytes = coder.coder.finish();
-    match prove(reference, jobs, &bytes) {
+    Ok(match prove(reference, jobs, &bytes, watch)? {
         None => Encoded::Bytes(bytes),
         Some(index) => Encoded::Refused(vec![index]),
-    }
+    })
 }
 
 /// What the coder may owe to the streams before.
 const COST_SLACK: usize = 16;
 
 /// Returns the first job that does not decode to what it was made of.
-fn prove(reference: &Reference, jobs: &[Job], bytes: &[u8]) -> Option<usize> {
-    let mut decoder = GroupDecoder::new(reference, bytes);
-    jobs.iter().position(|job| {
-        let decoded = decoder.stream(job.text, job.packed.len());
-        !decoded.is_ok_and(|packed| packed == job.packed)
-    })
+fn prove(reference: &Reference, jobs: &[Job], bytes: &[u8], watch: Watch<'_>) -> Result<Option<usize>> {
+    let mut decoder = GroupDecoder::new(reference, bytes, watch);
+    for (index, job) in jobs.iter().enumerate() {
+        let decoded = unless_ended(decoder.stream(job.text, job.packed.len()))?;
+        if decoded.is_none_or(|packed| packed != job.packed) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// Tells a stream that can't be coded, `None`, from work that somebody ended.
+fn unless_ended<T>(coded: Result<T>) -> Result<Option<T>> {
+    match coded {
+        Ok(done) => Ok(Some(done)),
+        Err(Error::Io(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Decodes a group's streams in order.
@@ -82,14 +98,15 @@ pub struct GroupDecoder<'r> {
 
 impl<'r> GroupDecoder<'r> {
     /// Starts at the group's first stream.
-    pub fn new(reference: &'r Reference<'r>, bytes: &'r [u8]) -> Self {
-        Self { coder: StreamCoder::new(Decoder::new(bytes), reference, Default::default()) }
+    pub fn new(reference: &'r Reference<'r>, bytes: &'r [u8], watch: Watch<'r>) -> Self {
+        Self { coder: StreamCoder::new(Decoder::new(bytes), reference, Default::default(), watch) }
     }
 
     /// Returns the packed bytes of the stream whose plain text is `text`.
     ///
     /// # Errors
-    /// `Corrupt` when the group's bytes are not a stream of this text of at most `packed_max` bytes.
+    /// `Corrupt` when the group's bytes are not a stream of this text of at most `packed_max` bytes; `Io` of
+    /// the watch.
     pub fn stream(&mut self, text: Text, packed_max: usize) -> Result<Vec<u8>> {
         let size = (text.plain.len() / 3).min(packed_max);
         self.coder.stream(text, packed_max, None, BitWriter::with_capacity(size))
@@ -98,7 +115,7 @@ impl<'r> GroupDecoder<'r> {
     /// Appends the stream whose plain text is `text` to `ledger` instead of packing it.
     ///
     /// # Errors
-    /// As [`Self::stream`]; `Io` from the scratch memory.
+    /// As [`Self::stream`]; `Io` from the scratch memory, too.
     pub fn record(&mut self, text: Text, packed_max: usize, ledger: &mut Ledger) -> Result<Recorded> {
         let recorder = Recorder::new(ledger, text.origin.unwrap_or(0));
         self.coder.stream(text, packed_max, None, recorder)

@@ -21,7 +21,7 @@ use crate::codec::format::{
     BLOCK_TOKENS_REMEMBERED_MIN, BLOCK_TOKENS_USUAL, CANDIDATES_RANKED, DEPTHS, DYNAMIC_BLOCK_BYTES_MIN,
     DYNAMIC_BLOCKS_FREE, EMPTY_BLOCKS_MAX, TRUST_MIN, TRUSTS,
 };
-use crate::codec::{Result, corrupt};
+use crate::codec::{Result, Watch, corrupt};
 
 /// How a stream is predicted: the encoder's choice, told when it changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,11 +194,13 @@ pub struct StreamCoder<'r, C> {
     runs: VecDeque<u64>,
     plan: Plan,
     usual_tokens: u32,
+    watch: Watch<'r>,
 }
 
 impl<'r, C: Coder> StreamCoder<'r, C> {
-    /// Starts a group; `runs` are the base's run lengths in it, empty when decoding.
-    pub fn new(coder: C, reference: &'r Reference<'r>, runs: VecDeque<u64>) -> Self {
+    /// Starts a group; `runs` are the base's run lengths in it, empty when decoding. The watch is asked at every
+    /// block.
+    pub fn new(coder: C, reference: &'r Reference<'r>, runs: VecDeque<u64>, watch: Watch<'r>) -> Self {
         Self {
             coder,
             reference,
@@ -210,6 +212,7 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
             runs,
             plan: Plan::FIRST,
             usual_tokens: BLOCK_TOKENS_USUAL,
+            watch,
         }
     }
 
@@ -217,7 +220,7 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
     ///
     /// # Errors
     /// `Corrupt` when what is told is no stream of this text, or one of more than `packed_max` bytes; what
-    /// `out` says.
+    /// `out` and the watch say.
     pub fn stream<O: Output>(
         &mut self,
         text: Text,
@@ -236,6 +239,7 @@ impl<'r, C: Coder> StreamCoder<'r, C> {
         let mut open = Open::new();
         let mut limits = BlockLimits::new(plain.len());
         loop {
+            (self.watch)(0)?;
             let known = blocks.next();
             if C::ENCODES && known.is_none() {
                 return Err(corrupt("a stream without a last block"));
