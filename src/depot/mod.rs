@@ -18,10 +18,12 @@ use crate::store::{self, Body, Listed, Verb, Visit, WriteStore, get_bytes, put_b
 
 mod listings;
 mod memory;
+mod rules;
 
 pub use listings::Folder;
 use listings::Listings;
 use memory::Memory;
+pub use rules::Rules;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u64 = 1;
@@ -116,6 +118,7 @@ pub struct Depot {
     memory: Memory,
     /// Sizes of large copies that were seen in listings and headers: they are fetched in another way.
     large: Mutex<HashMap<CopyId, u64>>,
+    rules: Rules,
     /// Set once the store was looked at: the feature that keeps this program from writing, if there is one.
     opened: OnceLock<Option<String>>,
 }
@@ -129,8 +132,20 @@ impl Depot {
             memory: Memory::new(shared),
             store,
             large: Mutex::default(),
+            rules: Rules::default(),
             opened: OnceLock::new(),
         }
+    }
+
+    /// Returns which rules of the protocol hold: all, but in tests.
+    pub(crate) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Leaves one of them out.
+    #[cfg(test)]
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Names the store in messages.
@@ -327,7 +342,7 @@ impl Depot {
         let folder = self.look_recently(oid)?;
         let mut presence = Presence::Absent;
         for copy in folder.uncondemned() {
-            if self.is_whole(copy)? && self.is_settled(copy, folder.seen())? {
+            if !self.rules.hold("R5") || (self.is_whole(copy)? && self.is_settled(copy, folder.seen())?) {
                 return Ok(Presence::Stored);
             }
             tracing::warn!(key = %Key::copy(&copy.name), "a copy that cannot be relied upon is passed over");
@@ -368,6 +383,9 @@ impl Depot {
     /// # Errors
     /// What the store says.
     pub fn base_of(&self, base: &CopyId) -> Result<Base> {
+        if !self.rules.hold("R4c") {
+            return Ok(Base::Settled);
+        }
         Ok(stands(&self.look(&base.oid)?, base))
     }
 
@@ -384,7 +402,7 @@ impl Depot {
         }
         let folder = self.look_recently(oid)?;
         for copy in folder.uncondemned() {
-            if !self.is_settled(copy, folder.seen())? {
+            if self.rules.hold("R4a") && !self.is_settled(copy, folder.seen())? {
                 continue;
             }
             match self.chain_of(copy, object_size) {
@@ -474,6 +492,9 @@ impl Depot {
     /// `Random`.
     pub fn nonce(&self) -> Result<Nonce> {
         let mut bytes = [0; 16];
+        if !self.rules.hold("R1") {
+            return Ok(Nonce::from_bytes(bytes));
+        }
         getrandom::fill(&mut bytes).map_err(|error| Error::Random(error.to_string()))?;
         Ok(Nonce::from_bytes(bytes))
     }
