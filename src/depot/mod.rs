@@ -21,11 +21,13 @@ use crate::store::{self, Body, Listed, Unfinished, Verb, Visit, WriteStore, get_
 mod hints;
 mod listings;
 mod memory;
+mod rules;
 
 use hints::Hints;
 pub use listings::Folder;
 use listings::Listings;
 use memory::Memory;
+pub use rules::Rules;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u64 = 1;
@@ -121,6 +123,7 @@ pub struct Depot {
     hints: Mutex<Hints>,
     /// Sizes of large copies that were seen in listings and headers: they are fetched in another way.
     large: Mutex<HashMap<CopyId, u64>>,
+    rules: Rules,
     /// Set once the store was looked at: the feature that keeps this program from writing, if there is one.
     opened: OnceLock<Option<String>>,
 }
@@ -135,8 +138,20 @@ impl Depot {
             store,
             hints: Mutex::default(),
             large: Mutex::default(),
+            rules: Rules::default(),
             opened: OnceLock::new(),
         }
+    }
+
+    /// Returns which rules of the protocol hold: all, but in tests.
+    pub(crate) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Leaves one of them out.
+    #[cfg(test)]
+    pub(crate) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Names the store in messages.
@@ -376,7 +391,7 @@ impl Depot {
         let folder = self.look_recently(oid)?;
         let mut presence = Presence::Absent;
         for copy in folder.uncondemned() {
-            if self.is_whole(copy)? && self.is_settled(copy, folder.seen())? {
+            if !self.rules.hold("R5") || (self.is_whole(copy)? && self.is_settled(copy, folder.seen())?) {
                 return Ok(Presence::Stored);
             }
             tracing::warn!(key = %Key::copy(&copy.name), "a copy that cannot be relied upon is passed over");
@@ -417,6 +432,9 @@ impl Depot {
     /// # Errors
     /// What the store says.
     pub fn base_of(&self, base: &CopyId) -> Result<Base> {
+        if !self.rules.hold("R4c") {
+            return Ok(Base::Settled);
+        }
         Ok(stands(&self.look(&base.oid)?, base))
     }
 
@@ -433,7 +451,7 @@ impl Depot {
         }
         let folder = self.look_recently(oid)?;
         for copy in folder.uncondemned() {
-            if !self.is_settled(copy, folder.seen())? {
+            if self.rules.hold("R4a") && !self.is_settled(copy, folder.seen())? {
                 continue;
             }
             match self.chain_of(copy) {
@@ -567,6 +585,9 @@ impl Depot {
     /// `Random`.
     pub fn nonce(&self) -> Result<Nonce> {
         let mut bytes = [0; 16];
+        if !self.rules.hold("R1") {
+            return Ok(Nonce::from_bytes(bytes));
+        }
         getrandom::fill(&mut bytes).map_err(|error| Error::Random(error.to_string()))?;
         Ok(Nonce::from_bytes(bytes))
     }

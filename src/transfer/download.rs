@@ -193,7 +193,8 @@ impl Transfer {
         let mut reasons = Vec::new();
         let mut tried = HashSet::new();
         let mut unknown = None;
-        for round in 0..=RELISTS_MAX {
+        let rounds = if self.depot.rules().hold("R7") { RELISTS_MAX } else { 0 };
+        for round in 0..=rounds {
             let copies = self.copies(version.oid, round)?;
             let fresh: Vec<_> = copies.into_iter().filter(|copy| tried.insert(copy.name.id)).collect();
             if fresh.is_empty() {

@@ -4,9 +4,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::depot::Rules;
 use crate::git::names::pointer_text;
 use crate::model::{Entry, Key, KeyPrefix, Shape};
 use crate::store::{self, Body, Calls, Listed, MemoryStore, ReadStore, Verb, Visit, WriteStore};
+
+mod schedule;
 
 /// What happens right before a call.
 type Hook = Box<dyn FnMut(usize, Verb, &str) -> bool + Send>;
@@ -110,16 +113,21 @@ impl World {
     /// A process in this repository, or in an empty one of another machine. This machine remembers what it saw, the
     /// other one nothing.
     fn transfer(&self, folder: &Path) -> Transfer {
+        // This machine remembers what it saw, the other one nothing.
         self.transfer_with(folder, (folder == self.repo()).then(|| folder.join(".git/cache")))
     }
 
-    fn transfer_with(&self, folder: &Path, cache_folder: Option<PathBuf>) -> Transfer {
+    fn transfer_with(&self, folder: &Path, cache: Option<PathBuf>) -> Transfer {
+        self.transfer_on(Box::new(self.store.clone()), folder, cache)
+    }
+
+    fn transfer_on(&self, store: Box<dyn WriteStore>, folder: &Path, cache: Option<PathBuf>) -> Transfer {
         let cancel = Cancel::default();
         let git = Git::new(folder.to_path_buf(), std::time::Duration::from_secs(60), cancel.clone());
         let place = Place::find(&git).expect("repository");
         let config = Config::default();
         let mut settings = Settings::read(&config).expect("settings");
-        settings.cache_folder = cache_folder;
+        settings.cache_folder = cache;
         settings.register = false;
         let location = Location::parse("file:///unused").expect("location");
         let session = Session {
@@ -132,18 +140,24 @@ impl World {
         };
         let lfs_folder = place.lfs_folder(&config);
         let parts = Parts { git, lfs_folder, config, settings, location, session };
-        Transfer::with_store(parts, Box::new(self.store.clone()), &cancel).expect("transfer")
+        Transfer::with_store(parts, store, &cancel).expect("transfer")
     }
 
     fn upload(&self, number: usize) -> Result<Stored> {
         self.transfer(self.repo()).upload(self.versions[number].0, Path::new(""), &Meter::silent())
     }
 
-    /// Downloads a version on a machine that has nothing, and compares.
-    fn assert_readable(&self, number: usize) {
+    /// An empty repository on another machine.
+    fn elsewhere(&self) -> tempfile::TempDir {
         let elsewhere = tempfile::tempdir().expect("tempdir");
         let made = Command::new("git").args(["init", "--quiet"]).current_dir(&elsewhere).status();
         assert!(made.expect("git").success());
+        elsewhere
+    }
+
+    /// Downloads a version on a machine that has nothing, and compares.
+    fn assert_readable(&self, number: usize) {
+        let elsewhere = self.elsewhere();
         let (version, bytes) = &self.versions[number];
         let transfer = self.transfer(elsewhere.path());
         let file = transfer.download(*version, &Meter::silent()).expect("download");
@@ -407,6 +421,25 @@ fn a_corrupt_local_object_is_never_stored() {
     let refused = world.upload(0).expect_err("damaged");
     assert_eq!(refused.kind(), crate::error::Kind::LocalCorrupt);
     assert!(world.shapes(0).is_empty());
+}
+
+#[test]
+fn what_is_not_proven_is_lost() {
+    let mut world = World::with_versions(0);
+    world.commit(b"a text that is worth packing, ".repeat(1000));
+    let path = object_path(&world.repo().join(".git/lfs"), &world.versions[0].0.oid);
+    std::fs::write(&path, b"another that has the same size".repeat(1000)).expect("damage");
+    let upload = |rules| {
+        let mut transfer = world.transfer(world.repo());
+        transfer.depot.set_rules(rules);
+        transfer.upload(world.versions[0].0, Path::new(""), &Meter::silent())
+    };
+    upload(Rules::default()).expect_err("R2 holds");
+    assert!(world.shapes(0).is_empty());
+    upload(Rules::without("R2")).expect("nobody looks");
+    let elsewhere = world.elsewhere();
+    let read = world.transfer(elsewhere.path()).download(world.versions[0].0, &Meter::silent());
+    assert_eq!(read.expect_err("lost").kind(), crate::error::Kind::Damaged);
 }
 
 #[test]

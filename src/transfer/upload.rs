@@ -420,6 +420,9 @@ impl Transfer {
         base: Option<&[u8]>,
         meter: &Meter,
     ) -> Result<Option<Proven>> {
+        if !self.depot.rules().hold("R2") {
+            return Ok(Some(Proven(draft)));
+        }
         let failed = |source| Error::disk("read a temporary file", source);
         let mut payload = draft.file.reopen().map_err(failed)?;
         let header = Header::read(&mut payload)?;
