@@ -34,7 +34,7 @@ use super::container::scan;
 use super::deflate::ledger::Ledger;
 use super::flat::{self, Alignment, Segment};
 use super::format::VERSION;
-use super::scratch::{Scratch, Spool};
+use super::scratch::Spool;
 use super::tokens::base::Reference;
 use super::tokens::group::{Encoded, GroupDecoder, Job, encode as encode_group};
 use super::tokens::plan::Care;

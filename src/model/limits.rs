@@ -85,7 +85,7 @@ pub const BUFFER_BYTES: usize = 256 * 1024;
 pub const MEMORY_SPILL_MIN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What all buffers of an encoding or decoding hold in memory together; beyond, each of some size goes to a file.
-pub const ROOMS_MEMORY_MAX_BYTES: usize = 256 << 20;
+pub const ROOMS_MEMORY_MAX_BYTES: usize = 160 << 20;
 
 /// Buffers up to this size stay in memory: a system allows a process some 65,000 mappings.
 pub const ROOM_MAPPED_MIN_BYTES: usize = 64 * 1024;

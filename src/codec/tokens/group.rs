@@ -44,7 +44,7 @@ pub fn encode(reference: &Reference, jobs: &[Job], care: Care, watch: Watch<'_>)
         watch(0)?;
         let plan = planner.plan(job.text, job.ledger, job.stream);
         let truth = Truth { ledger: job.ledger, stream: job.stream, plan };
-        counter.add(reference, job.text, truth);
+        counter.add(reference, job.text, truth, watch)?;
         truths.push(truth);
     }
     let mut coder = StreamCoder::new(Encoder::new(), reference, counter.finish(), watch);

@@ -9,6 +9,7 @@ use super::finder::{Finder, Preset};
 use super::stream::{Plan, Text, TrueTokens, Trust, Truth};
 use crate::codec::deflate::ledger::{BlockKind, Ledger, Stream};
 use crate::codec::deflate::symbols::DISTANCE_MAX;
+use crate::codec::{Result, Watch};
 
 /// How much work predicting may be.
 #[derive(Clone, Copy, Debug)]
@@ -168,12 +169,16 @@ pub struct RunCounter {
 
 impl RunCounter {
     /// Adds a group's next stream.
-    pub fn add(&mut self, reference: &Reference, text: Text, truth: Truth) {
+    ///
+    /// # Errors
+    /// `Io` of the watch, which is asked at every block.
+    pub fn add(&mut self, reference: &Reference, text: Text, truth: Truth, watch: Watch<'_>) -> Result<()> {
         self.trust.limit(truth.plan);
         let mut cursor = Cursor::new(reference, text.origin);
         let mut tokens = TrueTokens::new(truth.ledger, truth.stream);
         let mut at = 0;
         for block in &truth.ledger.blocks[truth.stream.blocks.clone()] {
+            watch(0)?;
             if block.kind == BlockKind::Stored {
                 at = block.end;
             }
@@ -181,6 +186,7 @@ impl RunCounter {
                 at = self.step(text.plain, at, block.end, &mut cursor, &mut tokens);
             }
         }
+        Ok(())
     }
 
     fn step(
