@@ -130,6 +130,20 @@ fn assert_it_gets(world: &World, files: &[(String, Vec<u8>)]) {
 }
 
 #[test]
+fn it_reads_a_space_that_began_with_compressed_files() {
+    let world = World::on_s3();
+    let plain = text(93, 50_000);
+    let mut files = vec![("a.tar.gz".to_owned(), gzip(&world.sandbox, &["-9"], &plain))];
+    files.push(("b.tar.gz".into(), gzip(&world.sandbox, &["-9"], &edited(&plain, 94, 3))));
+    files.push(("a.tar".into(), plain.clone()));
+    files.push(("b.tar".into(), edited(&plain, 94, 3)));
+    for (name, bytes) in &files {
+        world.put(name, bytes);
+    }
+    assert_it_gets(&world, &files);
+}
+
+#[test]
 fn it_reads_odd_names_that_we_put() {
     let world = World::on_s3();
     let files: Vec<_> =
