@@ -503,7 +503,7 @@ pub const KINDS: &[KindEntry] = &[
         Kind::Unsound,
         5005,
         5,
-        "from a clone that has the objects run `lfs-delta verify --read-data --repair`, or `git lfs push --all REMOTE`",
+        "run `lfs-delta verify --read-data --repair`, then `git lfs push --all REMOTE` from a clone that has the objects",
     ),
     row(Kind::Weakened, 5006, 3, "run `lfs-delta verify --read-data --repair`; nothing is lost yet"),
     row(
