@@ -11,6 +11,7 @@ pub const COLD_READ_MAX_PERCENT: u64 = 125;
 
 /// What decoding a whole chain may write, in multiples of the object, expanded text included. A sheet expands
 /// tenfold, and a link counts both of its sides: that makes six links; of what does not expand the depth is the bound.
+/// `docs/chains.md` has the table that it was chosen by.
 pub const DECODE_WORK_MAX_RATIO: u64 = 128;
 
 /// A delta is kept only when it is at most this share of the whole compressed object: below, it would

@@ -2,14 +2,17 @@
 
 use std::fs;
 
-use crate::git::world::World;
+use crate::git::world::{STORE, World};
 use crate::support::data::{edited, noise, versions};
 use crate::support::mounts::with_read_only;
 use crate::support::run::run;
+use crate::support::s3::Kind;
 
 on_both_stores! {
     five_versions_pushed_one_by_one_are_one_whole_copy_and_four_deltas,
     five_versions_pushed_at_once_are_one_whole_copy_and_four_deltas,
+    a_whole_history_is_fetched_once,
+    a_history_pushed_at_once_takes_what_daily_pushes_take,
     a_renamed_file_is_not_stored_again,
     a_renamed_and_edited_file_can_be_cloned,
     a_file_that_returns_to_an_older_version_is_not_stored_again,
@@ -50,6 +53,57 @@ pub fn five_versions_pushed_at_once_are_one_whole_copy_and_four_deltas(world: &m
     }
     world.git("repo", &["push", "--quiet"]);
     assert_five_are_one_and_four(world);
+}
+
+pub fn a_whole_history_is_fetched_once(world: &mut World) {
+    world.repo("repo");
+    let all = versions(3, 300_000, 30);
+    for version in &all {
+        world.commit_file("repo", "a.bin", version);
+    }
+    world.git("repo", &["push", "--quiet"]);
+    let stored: usize = world.copies().values().map(Vec::len).sum();
+    world.move_to_teammate();
+    world.clone_pointers("clone");
+    world.s3().map(|server| server.take_calls());
+    world.git("clone", &["lfs", "fetch", "--all"]);
+    for version in &all {
+        world.assert_has_object("clone", version);
+    }
+    if let Some(server) = world.s3() {
+        let gets = server.take_calls().of(Kind::Get);
+        println!("{} requests for 30 copies, {} of {stored} bytes", gets.len(), gets.bytes_out());
+        assert!(gets.bytes_out() * 100 <= stored as u64 * 105, "{} of {stored} bytes", gets.bytes_out());
+    }
+}
+
+pub fn a_history_pushed_at_once_takes_what_daily_pushes_take(world: &mut World) {
+    let files: Vec<_> = (0..4).map(|file| versions(20 + file, 60_000, 8)).collect();
+    let mut stored = Vec::new();
+    for (repo, store, daily) in [("repo", STORE, true), ("other", "store-at-once", false)] {
+        world.init_repo(repo);
+        world.lfs_delta(repo, &["init", &world.store_url(store)]);
+        world.track(repo, "*.bin");
+        world.git(repo, &["add", ".lfsconfig"]);
+        world.git(repo, &["commit", "--quiet", "--message", "Use lfs-delta"]);
+        world.git(repo, &["push", "--quiet", "--set-upstream", "origin", "main"]);
+        for number in 0..8 {
+            for (file, all) in files.iter().enumerate() {
+                world.write(format!("{repo}/{file}x.bin"), &all[number]);
+            }
+            world.git(repo, &["add", "."]);
+            world.git(repo, &["commit", "--quiet", "--message", "Next"]);
+            if daily {
+                world.git(repo, &["push", "--quiet"]);
+            }
+        }
+        world.git(repo, &["push", "--quiet"]);
+        let copies = world.copies_in(store);
+        assert_eq!(copies.len(), 32);
+        stored.push(copies.values().map(Vec::len).sum::<usize>());
+    }
+    println!("{} bytes daily, {} at once", stored[0], stored[1]);
+    assert!(stored[1] * 100 <= stored[0] * 105, "{stored:?}");
 }
 
 pub fn a_renamed_file_is_not_stored_again(world: &mut World) {

@@ -81,6 +81,14 @@ impl World {
         World { sandbox, backing, plain_config, machines: 1 }
     }
 
+    /// The server behind the store, if that is the one of the tests.
+    pub fn s3(&self) -> Option<&S3Server> {
+        match &self.backing {
+            Backing::S3(server) => Some(server),
+            _ => None,
+        }
+    }
+
     /// Installs, runs a case, and looks whether anything tried ssh.
     pub fn run(mut self, case: impl FnOnce(&mut World)) {
         self.install();
