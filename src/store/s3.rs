@@ -186,14 +186,18 @@ impl S3Store {
         is_new
     }
 
+    /// Returns whether a file goes up in parts: because of its size, or because it was begun so.
+    fn takes_parts(&self, key: &Key, size: u64) -> bool {
+        let is_large = size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed);
+        is_large || self.resumable().has(key)
+    }
+
     fn put_once(&self, key: &Key, body: &Body<'_>) -> Result<()> {
         let service = self.service()?;
         let (client, runtime) = (service.client(), &service.runtime);
         let size = body.source.size();
         match body.source {
-            Source::File { path, .. }
-                if size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed) =>
-            {
+            Source::File { path, .. } if self.takes_parts(key, size) => {
                 // Looks at the cancellation by itself: it has parts to give up.
                 runtime
                     .block_on(self.put_parts(client, key, body, path, size))
