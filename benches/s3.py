@@ -17,6 +17,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -121,6 +122,7 @@ def measure(chosen, agent, rclone, server, folder):
     rows = {}
     for number in range(chosen.rounds):
         store = f"s3://{server['bucket']}/round-{number}?endpoint={server['url']}"
+        (repository / ".lfsconfig").unlink(missing_ok=True)
         subprocess.run([agent, "init", store], env=environment, cwd=repository, check=True, stdout=subprocess.DEVNULL)
         command = [agent, "agent", "--store", store]
         place = f":s3:{server['bucket']}/rclone-{number}/object"
@@ -134,6 +136,7 @@ def measure(chosen, agent, rclone, server, folder):
         ]:
             rows.setdefault((what, "rclone"), []).append(measured(theirs, plain, environment, folder))
             rows.setdefault((what, "lfs-delta"), []).append(measured(command, ours, environment, repository))
+            print(number, what, {tool: runs[-1] for (one, tool), runs in rows.items() if one == what}, file=sys.stderr)
             local.unlink(missing_ok=True)
             for left in repository.glob(".git/lfs/tmp/*/part-*"):
                 left.unlink()

@@ -189,6 +189,12 @@ impl S3Store {
         is_new
     }
 
+    /// Returns whether a file goes up in parts: because of its size, or because it was begun so.
+    fn takes_parts(&self, key: &Key, size: u64) -> bool {
+        let is_large = size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed);
+        is_large || self.resumable().has(key)
+    }
+
     /// Stores a file in one request, or in parts where it is large.
     fn store_once(&self, order: &Order<'_>) -> Result<()> {
         let Order { key, body, .. } = *order;
@@ -196,9 +202,7 @@ impl S3Store {
         let (client, runtime) = (service.client(), &service.runtime);
         let size = body.source.size();
         match body.source {
-            Source::File { path, .. }
-                if size > self.options.single_put_max_bytes() && self.parts.load(Ordering::Relaxed) =>
-            {
+            Source::File { path, .. } if self.takes_parts(key, size) => {
                 // Looks at the cancellation by itself: it has parts to give up.
                 runtime
                     .block_on(self.put_parts(client, order, path, size))

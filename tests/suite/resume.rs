@@ -132,6 +132,16 @@ fn a_part_with_other_bytes_is_sent_again() {
 }
 
 #[test]
+fn an_upload_goes_on_in_parts_of_the_size_it_was_begun_with() {
+    let mut world = world();
+    let (object, _) = world.local(noise(89, 16 * PART));
+    kill_at_part(&world, &object, 6);
+    world.sandbox.unset("LFS_DELTA_PART_SIZE");
+    let calls = push_again(&world, &object);
+    assert_eq!((calls.count(Kind::PutPart), calls.count(Kind::CompleteUpload)), (11, 1), "{calls}");
+}
+
+#[test]
 fn an_upload_that_is_a_day_old_is_given_up() {
     let mut world = world();
     let (object, _) = world.local(noise(75, 16 * PART));

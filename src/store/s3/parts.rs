@@ -65,6 +65,12 @@ struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Resumable(HashMap<String, Upload>);
 
+impl Resumable {
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.0.contains_key(key.as_str())
+    }
+}
+
 impl S3Store {
     pub(super) async fn put_parts(
         &self,
@@ -215,8 +221,12 @@ impl S3Store {
 
     /// Leaves an upload that did not work out: to a later process where it broke, else to nobody.
     async fn leave(&self, upload: Upload, error: &Error) {
-        let broke =
-            matches!(error, Error::Unavailable { .. } | Error::Credentials { .. }) || self.cancel.is_late();
+        let broke = match error {
+            // The same call is about to begin anew, without them.
+            Error::Unavailable { reason, .. } => !super::is_about_checksums(reason),
+            Error::Credentials { .. } => true,
+            _ => self.cancel.is_late(),
+        };
         if broke && upload.journal.is_some() {
             tracing::info!(key = upload.target.key, "an upload in parts broke: it can go on for a day");
             return;

@@ -99,15 +99,12 @@ impl Engine {
         command.arg(scripts.join(kind.script()).with_extension("sh")).arg("run").env(variable, program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut keeper = command.spawn().expect("a shell to start");
-        let mut said = read_until_ready(keeper.stdout.take().expect("its output"));
-        let mut take = |name: &str| said.remove(name);
-        let endpoint = Endpoint {
-            url: take("url")?,
-            access_key: take("access_key")?,
-            secret_key: take("secret_key")?,
-            bucket: take("bucket")?,
+        let said = read_until_ready(keeper.stdout.take().expect("its output"));
+        let Some((endpoint, dir)) = place_in(said) else {
+            let _ = keeper.wait(); // it has ended, or is about to
+            return None;
         };
-        Some(Engine { endpoint, dir: take("dir")?.into(), keeper, buckets: AtomicUsize::new(1) })
+        Some(Engine { endpoint, dir, keeper, buckets: AtomicUsize::new(1) })
     }
 
     /// Kills one process of the server, as a machine loses its power.
@@ -123,6 +120,18 @@ impl Drop for Engine {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait(); // so that the folder is gone before the test ends
     }
+}
+
+/// Where a server is, and where its data; `None` where its script did not come so far.
+fn place_in(mut said: HashMap<String, String>) -> Option<(Endpoint, PathBuf)> {
+    let mut take = |name: &str| said.remove(name);
+    let endpoint = Endpoint {
+        url: take("url")?,
+        access_key: take("access_key")?,
+        secret_key: take("secret_key")?,
+        bucket: take("bucket")?,
+    };
+    Some((endpoint, take("dir")?.into()))
 }
 
 /// Reads `name=value` lines up to `ready`; what comes early ends with nothing.
