@@ -273,11 +273,13 @@ pub fn optimum(history: &History, depth_max: usize) -> u64 {
     for r in (0..count).rev() {
         forest[r][r] = 0;
         let least = Below::of(history, &order, r, depth_max).least(&forest);
-        for e in r + 1..=count {
+        let least_until = |e: usize| {
             let ends = (r + 1..=e).zip(&least);
             let sums = ends.map(|(end, below)| history.whole + below + forest[end][e]);
-            forest[r][e] = sums.min().unwrap_or(NEVER).min(NEVER);
-        }
+            sums.min().unwrap_or(NEVER).min(NEVER)
+        };
+        let row: Vec<u64> = (r + 1..=count).map(least_until).collect();
+        forest[r][r + 1..].copy_from_slice(&row);
     }
     forest[0][count]
 }

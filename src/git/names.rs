@@ -361,8 +361,11 @@ mod tests {
         BlobId::of::<sha1::Sha1>(version(seed))
     }
 
+    /// Of each file: the version before, the one after, the path.
+    type Changes<'a> = &'a [(u8, u8, &'a str)];
+
     /// A log of commits, newest first: their parents, and what they changed.
-    fn names(commits: &[(&str, &[(u8, u8, &str)])]) -> Names {
+    fn names(commits: &[(&str, Changes<'_>)]) -> Names {
         let mut log = String::new();
         for (parents, changes) in commits {
             log += &format!("@{parents}\0\n");
