@@ -111,7 +111,7 @@ fn meaning(all: &[u8], place: &Image, table: &RowTable, moves: Option<(&Addresse
             word(&mut bytes, row * ROW + 16);
         }),
         Rows::Symbols { names } => (0..bytes.len() / ROW).for_each(|row| {
-            let name = place.at + names + u64::from(u32_at(&bytes, row * ROW));
+            let name = names.saturating_add(place.at + u64::from(u32_at(&bytes, row * ROW)));
             let digest = name_digest(all.get(name as usize..).unwrap_or(&[]));
             bytes[row * ROW..row * ROW + 4].copy_from_slice(&digest.to_le_bytes());
             word(&mut bytes, row * ROW + 8);
@@ -139,7 +139,7 @@ fn rewrite_frames(bytes: &mut [u8], place: &Image, moved: impl Fn(u64) -> u64) {
         let at = record.at;
         // All that matters of the common part is which of the few it is.
         let common = (at + frames::COMMON).wrapping_sub(u32_at(bytes, at + frames::COMMON) as usize);
-        let digest = bytes.get(common..common + 24).map_or(0, |common| u64_at(common, 16) as u32);
+        let digest = bytes.get(common..).and_then(|common| common.get(16..20)).map_or(0, |id| u32_at(id, 0));
         bytes[at + frames::COMMON..at + frames::BEGIN].copy_from_slice(&digest.to_le_bytes());
         let handler = frames::has_handler(bytes, at).then_some(at + frames::HANDLER);
         for at in [Some(at + frames::BEGIN), handler].into_iter().flatten() {
