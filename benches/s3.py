@@ -43,9 +43,9 @@ def measured(command, feed, environment, folder):
     begun = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder)
     output = feed(process)
-    process.stdin.close()
     _, status, usage = os.wait4(process.pid, 0)
     took = time.monotonic() - begun
+    process.stdin.close()  # an agent whose input ends before it does is cancelled
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{command} ended with {process.returncode}: {output}")
