@@ -199,6 +199,11 @@ mod tests {
         assert_eq!(cache.find(&oid, 6), None, "another size is another object");
     }
 
+    /// Says when an entry was wanted last. Clocks of file systems are coarse: the order must not hang on them.
+    fn want(entry: &Path, second: u8) {
+        disk::set_time(entry, std::time::UNIX_EPOCH + std::time::Duration::from_secs(second.into()));
+    }
+
     #[test]
     fn the_longest_unwanted_goes_when_the_cache_is_full() {
         let folder = tempfile::tempdir().expect("tempdir");
@@ -208,7 +213,7 @@ mod tests {
             // Each offer looks at the size.
             cache.offered.store(OFFERS_BETWEEN_EVICTIONS, Ordering::Relaxed);
             cache.offer(&Oid::of(&bytes), &file(folder.path(), &bytes));
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            want(&cache.path(&Oid::of(&bytes)).expect("a folder"), byte);
         }
         let kept: Vec<_> = (0..4).filter(|&byte| cache.find(&Oid::of(&[byte; 40]), 40).is_some()).collect();
         assert_eq!(kept, [2, 3]);
@@ -224,9 +229,7 @@ mod tests {
         for seed in 1..5 {
             cache.offered.store(OFFERS_BETWEEN_EVICTIONS, Ordering::Relaxed);
             cache.offer_copy(&id(seed), &[&[seed; 10], &[seed; 30]]);
-            // Clocks of file systems are coarse: the order must not hang on them.
-            let wanted = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seed.into());
-            disk::set_time(&cache.copy_path(&id(seed)).expect("a folder"), wanted);
+            want(&cache.copy_path(&id(seed)).expect("a folder"), seed);
         }
         let kept: Vec<u8> = (1..5).filter(|&seed| cache.has_copy(&id(seed))).collect();
         assert_eq!(kept, [3, 4]);
