@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ type Output = Arc<Mutex<dyn Write + Send>>;
 pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
     let lines = read_lines(input, serving.cancel.clone());
     let workspace = Arc::new(Mutex::new(None));
-    end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace));
+    let terminated = Arc::new(AtomicBool::new(false));
+    end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace), Arc::clone(&terminated));
     let mut agent = Agent {
         workspace,
         output: Arc::new(Mutex::new(output)),
@@ -63,7 +65,10 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
         match Event::parse(&line) {
             Event::Init { operation, remote } => agent.init(operation, remote),
             Event::Transfer(request) => agent.answer(&request),
-            Event::Terminate => return,
+            Event::Terminate => {
+                terminated.store(true, Ordering::SeqCst);
+                return;
+            }
             Event::Unknown => tracing::warn!(bytes = line.len(), "a line that needs no answer"),
         }
         if agent.serving.cancel.is_raised() {
@@ -192,7 +197,9 @@ fn write_line(output: &Output, cancel: &Cancel, line: &Value) {
 }
 
 /// Ends the process when it does not end by itself after it was cancelled, and leaves no temporary file.
-fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>) {
+///
+/// One that was told to terminate has done its work, however long a busy machine takes to end it.
+fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, terminated: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         while !cancel.is_raised() {
             std::thread::sleep(Duration::from_millis(50));
@@ -203,7 +210,8 @@ fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>) {
         if let Some(folder) = &*workspace.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = std::fs::remove_dir_all(folder);
         }
-        std::process::exit(i32::from(Kind::Cancelled.entry().exit));
+        let is_done = terminated.load(Ordering::SeqCst);
+        std::process::exit(if is_done { 0 } else { i32::from(Kind::Cancelled.entry().exit) });
     });
 }
 
