@@ -57,7 +57,7 @@ pub fn five_versions_pushed_at_once_are_one_whole_copy_and_four_deltas(world: &m
 
 pub fn a_whole_history_is_fetched_once(world: &mut World) {
     world.repo("repo");
-    let all = versions(3, 300_000, 30);
+    let all = versions(3, 900_000, 30);
     for version in &all {
         world.commit_file("repo", "a.bin", version);
     }
