@@ -490,17 +490,20 @@ fn a_killed_agent_leaves_the_store_whole_and_its_files_go_by_age() {
 fn the_files_of_a_living_agent_are_never_swept() {
     let mut world = World::on_s3();
     world.sandbox.set("LFS_DELTA_LEFTOVER_AGE", "0ms");
-    let object = Object::new(noise(5, 400_000));
-    world.put(&format!("{}full.{}", object.folder(), "0".repeat(32)), &object.bytes);
+    // Two copies, with names that differ from the first: agents that want one copy wait for each other.
+    let [slowly, quickly] = [5, 6].map(|seed| Object::new(noise(seed, 400_000)));
+    for (object, digit) in [(&slowly, "5"), (&quickly, "6")] {
+        world.put(&format!("{}full.{}", object.folder(), digit.repeat(32)), &object.bytes);
+    }
     world.add_machine("b");
     let mut slow = world.start("b", "download");
-    world.server().fail(on(Kind::Get).key("objects/"), Fault::StallBody(300_000));
-    slow.send(&download_event(&object.oid, object.size()));
+    world.server().fail(on(Kind::Get).key(&slowly.folder()), Fault::StallBody(300_000));
+    slow.send(&download_event(&slowly.oid, slowly.size()));
     world.server().wait_for(|calls| calls.of(Kind::Get).bytes_out() >= 300_000);
     assert!(wait_until(PROMPTLY, || world.temporary_files("b").len() == 1));
     let mut quick = world.start("b", "download");
-    let transfer = quick.download(&object.oid, object.size()).succeeded();
-    assert_eq!(fs::read(transfer.path()).expect("a file"), object.bytes);
+    let transfer = quick.download(&quickly.oid, quickly.size()).succeeded();
+    assert_eq!(fs::read(transfer.path()).expect("a file"), quickly.bytes);
     assert_eq!(world.temporary_files("b").len(), 2);
     quick.terminate();
     assert_eq!(world.temporary_files("b").len(), 1, "only its own files go with an agent");
