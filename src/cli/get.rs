@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, objects, space};
+use super::{Context, objects, space, text};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::git::{Operation, Version};
@@ -107,7 +107,7 @@ fn deliver(
             &json!({ "oid": oid.to_string(), "size": size, "path": place.to_string_lossy() }).to_string(),
         );
     }
-    context.say(&format!("{oid} {} -> {}", objects::size(size), place.display()))
+    context.say(&format!("{oid} {} -> {}", text::size(size), place.display()))
 }
 
 /// Writes a proven file to stdout.

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Context, objects, space};
+use super::{Context, objects, space, text};
 use crate::depot::Folder;
 use crate::error::{Error, Result};
 use crate::git::Operation;
@@ -84,11 +84,11 @@ impl Sums {
     fn as_text(&self, store: &str) -> String {
         format!(
             "{store}: {} with {} in {}, of which {} in {}",
-            objects::count(self.objects, "object"),
-            objects::count(self.copies, "copy"),
-            objects::size(self.stored_size),
-            objects::count(self.deltas, "delta"),
-            objects::size(self.delta_size)
+            text::count(self.objects, "object"),
+            text::count(self.copies, "copy"),
+            text::size(self.stored_size),
+            text::count(self.deltas, "delta"),
+            text::size(self.delta_size)
         )
     }
 
@@ -111,13 +111,13 @@ fn shape(copy: &StoredCopy) -> &'static str {
 }
 
 fn lines_of(oid: &Oid, folder: &Folder, object_size: Option<u64>) -> Vec<String> {
-    let of = object_size.map(|size| format!(" {}", objects::size(size))).unwrap_or_default();
+    let of = object_size.map(|size| format!(" {}", text::size(size))).unwrap_or_default();
     let mut lines = vec![format!("{oid}{of}")];
     for copy in folder.copies() {
         let codec = copy.name.codec().map_or_else(|| "raw".into(), |codec| codec.to_string());
         let base = copy.name.base().map(|base| format!(" on {base}")).unwrap_or_default();
         let condemned = if folder.is_condemned(&copy.name.id) { " (condemned)" } else { "" };
-        let (shape, nonce, size) = (shape(copy), copy.name.id.nonce, objects::size(copy.size));
+        let (shape, nonce, size) = (shape(copy), copy.name.id.nonce, text::size(copy.size));
         lines.push(format!("    {shape} {codec} {size} {nonce}{base}{condemned}"));
     }
     lines

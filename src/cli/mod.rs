@@ -18,6 +18,7 @@ mod ls;
 mod objects;
 mod put;
 mod space;
+mod text;
 mod trust;
 mod verify;
 

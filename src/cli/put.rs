@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, objects, space};
+use super::{Context, objects, space, text};
 use crate::error::{Error, Result};
 use crate::git::{Operation, Version};
 use crate::transfer::{self, Meter, Stored};
@@ -54,12 +54,12 @@ pub(super) fn put(arguments: &Put, context: &mut Context<'_>) -> Result<()> {
 
 fn as_text(file: &str, put: &transfer::Put) -> String {
     let Version { oid, size } = put.version;
-    let whole = objects::size(size);
+    let whole = text::size(size);
     let how = match put.stored {
         Stored::Already => format!("{whole}, stored already"),
-        Stored::Whole { size } => format!("{whole}, stored whole in {}", objects::size(size)),
+        Stored::Whole { size } => format!("{whole}, stored whole in {}", text::size(size)),
         Stored::Delta { size, depth, base } => {
-            let size = objects::size(size);
+            let size = text::size(size);
             format!("{whole}, stored in {size} as a delta on {} ({depth} copies in its chain)", base.oid)
         }
     };

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Context, bar, objects, space};
+use super::{Context, bar, objects, space, text};
 use crate::error::{Error, Result, printable};
 use crate::git::{Operation, Use};
 use crate::model::Oid;
@@ -113,7 +113,7 @@ fn lines_of(finding: &Finding, all: bool) -> Vec<String> {
     if finding.uses.len() > shown {
         lines.push(format!(
             "    and by {} more (-v shows all)",
-            objects::count(finding.uses.len() - shown, "place")
+            text::count(finding.uses.len() - shown, "place")
         ));
     }
     lines
@@ -125,19 +125,19 @@ fn about(key: &str, reason: &str) -> String {
 }
 
 fn lines_of_report(store: &str, report: &Report) -> Vec<String> {
-    let count = objects::count;
+    let count = text::count;
     let Report { objects: objects_seen, copies, condemned, stored_size, read, read_size, .. } = *report;
     let mut lines = vec![format!(
         "{store}: {} with {} in {}",
         count(objects_seen, "object"),
         count(copies, "copy"),
-        objects::size(stored_size)
+        text::size(stored_size)
     )];
     if condemned > 0 {
         lines.push(format!("{} of them condemned", count(condemned, "copy")));
     }
     if read > 0 {
-        lines.push(format!("{} read and decoded ({})", count(read, "copy"), objects::size(read_size)));
+        lines.push(format!("{} read and decoded ({})", count(read, "copy"), text::size(read_size)));
     }
     let repaired = &report.repaired;
     if !repaired.condemned.is_empty() || !repaired.stored.is_empty() {

@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::config::Settings;
-use crate::disk::{self, Bytes, Spill, Workspace};
+use crate::disk::{self, Bytes, Hashing, Spill, Workspace};
 use crate::error::{Error, Result};
 use crate::model::artefact::{DELTA, REFERENCE};
 use crate::model::limits::BUFFER_BYTES;
@@ -298,35 +298,6 @@ impl<'a> DeltaSpace<'a> {
         let (bytes, sha256) = read.map_err(|error| self.failed(store::Error::from_read(&key, error)))?;
         self.machine.keep(&sha256, &bytes);
         Ok(Some(self.remember(bytes, sha256)))
-    }
-}
-
-/// Copies and hashes what is written through it.
-struct Hashing<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::default() }
-    }
-
-    fn finish(mut self) -> io::Result<(W, Oid)> {
-        self.inner.flush()?;
-        Ok((self.inner, self.hasher.finish()))
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

@@ -20,10 +20,10 @@ use super::progress::Meter;
 use super::{Error, Result, Transfer};
 use crate::codec;
 use crate::depot;
-use crate::disk::{self, Bytes, Spill};
+use crate::disk::{self, Bytes, Hashing, Spill};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
-use crate::model::{Chain, CodecName, CopyId, CopyName, Hasher, Key, KeyPrefix, Oid, StoredCopy};
+use crate::model::{Chain, CodecName, CopyId, CopyName, Key, KeyPrefix, Oid, StoredCopy};
 use crate::store;
 
 /// GETs of one chain that are on their way at once.
@@ -97,9 +97,9 @@ impl Transfer {
             let mut write = |attempt: &mut dyn FnMut(&mut dyn Write) -> Attempt<()>| {
                 disk::rewind(file.as_file_mut()).map_err(failed)?;
                 file.as_file().set_len(0).map_err(failed)?;
-                let mut sink = Proof::new(io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut()));
+                let mut sink = Hashing::new(io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut()));
                 attempt(&mut sink)?;
-                sink.finish(version.oid).map_err(failed).map_err(Failure::from)
+                proven(sink, version.oid).map_err(failed).map_err(Failure::from)
             };
             let held = self.fetch(version, meter, &mut write)?;
             self.cache.offer(&version.oid, file.path());
@@ -122,14 +122,14 @@ impl Transfer {
     fn take_cached(&self, version: Version, file: &mut File, meter: &Meter) -> Result<bool> {
         let Some(path) = self.at_hand(version) else { return Ok(false) };
         meter.stage(90, version.size);
-        let mut sink = Proof::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
+        let mut sink = Hashing::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
         let copied = File::open(&path).and_then(|mut source| {
             disk::copy(&mut source, &mut sink, &mut |bytes| {
                 meter.add(bytes.len() as u64);
                 self.cancel.check()
             })
         });
-        match copied.and_then(|_| sink.finish(version.oid)) {
+        match copied.and_then(|_| proven(sink, version.oid)) {
             Ok(Proven::Yes) => Ok(true),
             Ok(Proven::No) => {
                 self.cache.drop_wrong(&version.oid);
@@ -148,7 +148,7 @@ impl Transfer {
         let mut result = None;
         self.fetch(version, &Meter::silent(), &mut |attempt| {
             let failed = |source| Failure::Fatal(Error::disk("write a temporary file", source));
-            let mut sink = Proof::new(Spill::new(&self.workspace));
+            let mut sink = Hashing::new(Spill::new(&self.workspace));
             attempt(&mut sink)?;
             let (spill, found) = sink.into_parts();
             if found != version.oid {
@@ -163,7 +163,7 @@ impl Transfer {
     /// Returns whether somebody who has nothing at hand would get an object.
     pub(super) fn store_yields(&self, version: Version) -> Result<bool> {
         for copy in self.copies(version.oid, 1)? {
-            let mut sink = Proof::new(io::sink());
+            let mut sink = Hashing::new(io::sink());
             let silent = Meter::silent();
             match self.restore(&copy.name, version.size, Care::Remote, &silent, &mut sink) {
                 Ok(()) if sink.into_parts().1 == version.oid => return Ok(true),
@@ -176,7 +176,7 @@ impl Transfer {
 
     /// Returns whether a copy does not yield its object to somebody who has nothing at hand.
     pub(super) fn yields_wrong(&self, name: &CopyName, size: u64) -> Result<bool> {
-        let mut sink = Proof::new(io::sink());
+        let mut sink = Hashing::new(io::sink());
         match self.restore(name, size, Care::Remote, &Meter::silent(), &mut sink) {
             Ok(()) => Ok(sink.into_parts().1 != name.id.oid),
             Err(Failure::Copy(_)) => Ok(true),
@@ -455,7 +455,7 @@ impl Transfer {
     fn make_each(&self, chain: &Chain, steps: &[Step], base: Option<Bytes>) -> Attempt<Option<Bytes>> {
         let mut object = base;
         for step in steps {
-            let mut made = Proof::new(Spill::new(&self.workspace));
+            let mut made = Hashing::new(Spill::new(&self.workspace));
             self.decode_steps(std::slice::from_ref(step), object.as_deref(), &Meter::silent(), &mut made)?;
             let (spill, found) = made.into_parts();
             if found != step.name.id.oid {
@@ -586,7 +586,7 @@ impl Transfer {
         copies.sort_by_key(|name| name.id != link.id);
         let mut reasons = Vec::new();
         for name in &copies {
-            let mut sink = Proof::new(Spill::new(&self.workspace));
+            let mut sink = Hashing::new(Spill::new(&self.workspace));
             match self.restore_at(name, version.size, care, depth + 1, &Meter::silent(), &mut sink) {
                 Ok(()) => {}
                 Err(Failure::Copy(reason)) => {
@@ -623,37 +623,10 @@ enum Proven {
     No,
 }
 
-/// Hashes what passes through.
-pub(super) struct Proof<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Proof<W> {
-    pub(super) fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::default() }
-    }
-
-    pub(super) fn into_parts(self) -> (W, Oid) {
-        (self.inner, self.hasher.finish())
-    }
-
-    fn finish(mut self, expected: Oid) -> io::Result<Proven> {
-        self.inner.flush()?;
-        Ok(if self.hasher.finish() == expected { Proven::Yes } else { Proven::No })
-    }
-}
-
-impl<W: Write> Write for Proof<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+/// Returns whether what was written is the object.
+fn proven<W: Write>(sink: Hashing<W>, expected: Oid) -> io::Result<Proven> {
+    let (_, found) = sink.finish()?;
+    Ok(if found == expected { Proven::Yes } else { Proven::No })
 }
 
 /// Remembers that reading failed, where the same error could come from writing.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 
-use super::download::{Failure, Proof};
+use super::download::Failure;
 use super::{Error, Meter, Result, Stored, Transfer, Wanted};
 use crate::depot::{self, Folder};
-use crate::disk::{Bytes, Spill};
+use crate::disk::{Bytes, Hashing, Spill};
 use crate::error::Kind;
 use crate::git::{Pointers, Use, Version};
 use crate::model::{CodecName, CopyId, CopyName, Key, Oid, StoredCopy};
@@ -103,7 +103,7 @@ impl Transfer {
         base: Option<&Bytes>,
         sink: W,
     ) -> std::result::Result<W, Failure> {
-        let mut sink = Proof::new(sink);
+        let mut sink = Hashing::new(sink);
         let mut reading = self.read(&copy.name)?;
         let size = reading.header.as_ref().map_or(copy.size, |header| header.object_size);
         let base = base.map(|bytes| &**bytes);

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::{Session, bytes_text, no_store, say_json, usage};
+use super::{Session, no_store, say_json, usage};
 use crate::cli::Context;
 use crate::cli::ls::Ls;
+use crate::cli::text;
 use crate::error::{Result, printable};
 use crate::model::artefact::{DELTA, REFERENCE};
 use crate::model::{ArtefactUrl, FileName};
@@ -60,7 +61,7 @@ fn line_of_text(item: &Item) -> String {
     match item {
         Item::File { name, size } => {
             let file = name.of_delta().unwrap_or_else(|| name.clone());
-            format!("{:9} {:>12}  {}", kind(name), bytes_text(*size), printable(file.as_str()))
+            format!("{:9} {:>12}  {}", kind(name), text::size(*size), printable(file.as_str()))
         }
         Item::Folder(name) => format!("{:9} {:>12}  {}/", "folder", "", printable(name.as_str())),
     }

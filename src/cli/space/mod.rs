@@ -99,37 +99,9 @@ fn say_json(context: &mut Context<'_>, value: &Value) -> Result<()> {
     context.say(&value.to_string())
 }
 
-/// Writes a number of bytes for people.
-fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    let (mut value, mut unit) = (bytes as f64 / 1000.0, 0);
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        (value, unit) = (value / 1000.0, unit + 1);
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_read_well() {
-        for (bytes, text) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1000, "1.0 kB"),
-            (999_949, "999.9 kB"),
-            (999_950, "1.0 MB"),
-            (5_300_000_000, "5.3 GB"),
-            (u64::MAX, "18446.7 PB"),
-        ] {
-            assert_eq!(bytes_text(bytes), text);
-        }
-    }
 
     #[test]
     fn the_last_argument_says_what_is_meant() {

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::bytes_text;
-use crate::cli::Messages;
+use crate::cli::{Messages, text};
 use crate::error::{Error, printable};
 use crate::space::Observer;
 
@@ -94,6 +93,6 @@ impl Observer for Progress {
 
     fn moved(&self, bytes: u64) {
         let moved = self.moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.bar.set_prefix(bytes_text(moved));
+        self.bar.set_prefix(text::size(moved));
     }
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Session, bytes_text, no_store, usage};
+use super::{Session, no_store, usage};
 use crate::cli::Context;
 use crate::cli::put::Put;
+use crate::cli::text;
 use crate::error::{Error, Result, printable};
 use crate::model::{ArtefactUrl, FileName};
 use crate::space::{self, DeltaSpace, Trust};
@@ -103,7 +104,7 @@ fn summary(space: &DeltaSpace<'_>, name: &FileName, stored: &space::Put) -> Valu
 }
 
 fn sentence(space: &DeltaSpace<'_>, stored: &space::Put) -> String {
-    let (url, size) = (printable(&space.url(stored.name.as_str())), bytes_text(stored.size));
+    let (url, size) = (printable(&space.url(stored.name.as_str())), text::size(stored.size));
     let again = if stored.replaced { ", in place of an earlier version" } else { "" };
     match (stored.delta, &stored.why_whole) {
         (Some(delta), _) if delta.is_first => {
@@ -111,7 +112,7 @@ fn sentence(space: &DeltaSpace<'_>, stored: &space::Put) -> String {
         }
         (Some(delta), _) => {
             let share = stored.ratio().unwrap_or_default() * 100.0;
-            format!("{url}: {size} as a delta of {} ({share:.1} %){again}", bytes_text(delta.size))
+            format!("{url}: {size} as a delta of {} ({share:.1} %){again}", text::size(delta.size))
         }
         (None, why) => {
             let why = why.as_ref().map(|why| format!(" ({})", printable(why))).unwrap_or_default();

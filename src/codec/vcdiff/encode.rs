@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use super::density::{millibits, repeats};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
-use super::lzma::Predictor;
 use super::matching::{Copy, find_copies};
 use super::secondary::{Context, Model, Search, Secondary, Squeezer};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
@@ -147,7 +146,7 @@ fn pack(windows: &mut [Window<'_>], effort: Effort, check: &dyn Fn() -> io::Resu
     let mut any = false;
     for kind in [DATA, INSTRUCTIONS, ADDRESSES] {
         let plain: Vec<&[u8]> = windows.iter().map(|window| &window.sections[kind][..]).collect();
-        let packed = pack_kind(&plain, model(kind, &plain, effort), check)?;
+        let packed = pack_kind(&plain, model(kind, &plain, effort)?, check)?;
         let size = |section: &Option<Vec<u8>>, plain: &&[u8]| section.as_ref().map_or(plain.len(), Vec::len);
         let packed_size: usize = packed.iter().zip(&plain).map(|(section, plain)| size(section, plain)).sum();
         if packed_size < plain.iter().map(|plain| plain.len()).sum() {
@@ -170,54 +169,53 @@ fn pack_kind(
     let mut packed = Vec::new();
     for section in plain {
         check()?;
-        let is_left = section.is_empty() || is_dense(section, model);
+        let is_left = section.is_empty() || is_dense(section, model)?;
         packed.push(if is_left { None } else { Some(squeezer.squeeze(section)?) });
     }
     Ok(packed)
 }
 
 /// Returns whether compressing a section would hardly make it smaller.
-fn is_dense(section: &[u8], model: Model) -> bool {
+fn is_dense(section: &[u8], model: Model) -> Result<bool> {
     if millibits(section) < DENSE_MILLIBITS || repeats(section) {
-        return false;
+        return Ok(false);
     }
     let sample = sample(section);
-    trial(&sample, model.context) * 1000 > sample.len() * DENSE_PERMILLE
+    Ok(trial(&sample, model.context)? * 1000 > sample.len() * DENSE_PERMILLE)
 }
 
 /// Chooses how the sections of a kind are compressed.
-fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Model {
+fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     let size: usize = plain.iter().map(|section| section.len()).sum();
     let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
     let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
     let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
     let context = match kind {
-        DATA => data_context(&samples),
+        DATA => data_context(&samples)?,
         INSTRUCTIONS => Context::Before,
         _ => Context::Four,
     };
     let search = match effort {
         Effort::Max => Search::Thorough,
-        _ if is_light && plain.iter().any(|section| repeats(section)) => Search::Light,
-        _ if is_light => Search::Close,
+        _ if is_light => Search::Light,
         Effort::Fast => Search::Quick,
         Effort::Default if size < SMALL_BYTES => Search::Thorough,
         Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
         Effort::Default => Search::Fair,
     };
-    Model { size, context, search }
+    Ok(Model { size, context, search })
 }
 
 /// Finds out whether the data has records of four bytes, such as numbers.
-fn data_context(samples: &[u8]) -> Context {
-    let is_four = trial(samples, Context::FourAndBefore) < trial(samples, Context::Before);
-    if is_four { Context::FourAndBefore } else { Context::Before }
+fn data_context(samples: &[u8]) -> Result<Context> {
+    let is_four = trial(samples, Context::FourAndBefore)? < trial(samples, Context::Before)?;
+    Ok(if is_four { Context::FourAndBefore } else { Context::Before })
 }
 
 /// Returns what a sample would be compressed to.
-fn trial(sample: &[u8], context: Context) -> usize {
-    let (context_bits, position_bits) = context.bits();
-    Predictor::new(context_bits, position_bits).price(sample)
+fn trial(sample: &[u8], context: Context) -> Result<usize> {
+    let mut squeezer = Squeezer::new(Model { size: sample.len(), context, search: Search::Light })?;
+    Ok(squeezer.squeeze(sample)?.len())
 }
 
 /// Takes four pieces of a section, at places that are multiples of four.

@@ -22,7 +22,6 @@ mod djw;
 mod encode;
 mod header;
 mod instruction;
-mod lzma;
 mod matching;
 mod secondary;
 mod seeds;

@@ -5,7 +5,7 @@
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, MatchFinder, Mode, Status, Stream};
 
-use super::{djw, lzma, varint};
+use super::{djw, varint};
 use crate::codec::{Error, Result, corrupt};
 
 /// Memory of one LZMA decoder: xdelta3 -9 asks for a dictionary of 64 MiB.
@@ -146,8 +146,6 @@ impl Context {
 /// How hard repetition is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// At the first look and close by; for data that hardly compresses. Not by liblzma.
-    Close,
     /// Hardly; for data that hardly repeats.
     Light,
     /// Finds most and takes what it finds.
@@ -159,12 +157,7 @@ pub enum Search {
 }
 
 /// Compresses the sections of one kind, with LZMA.
-pub enum Squeezer {
-    /// By liblzma.
-    Liblzma(Stream),
-    /// By our own.
-    Own(Box<lzma::Writer>),
-}
+pub struct Squeezer(Stream);
 
 impl Squeezer {
     /// Creates the state at the beginning of a delta.
@@ -174,9 +167,6 @@ impl Squeezer {
     pub fn new(model: Model) -> Result<Self> {
         let (context_bits, position_bits) = model.context.bits();
         let (mode, finder, enough, depth) = match model.search {
-            Search::Close => {
-                return Ok(Self::Own(Box::new(lzma::Writer::new(context_bits, position_bits))));
-            }
             Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
             Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 32, 6),
@@ -189,7 +179,7 @@ impl Squeezer {
         options.mode(mode).match_finder(finder).nice_len(enough).depth(depth);
         let mut filters = Filters::new();
         filters.lzma2(&options);
-        Ok(Self::Liblzma(Stream::new_stream_encoder(&filters, Check::None).map_err(failed)?))
+        Ok(Self(Stream::new_stream_encoder(&filters, Check::None).map_err(failed)?))
     }
 
     /// Compresses a section that is not empty, up to a point where all of it can be decoded.
@@ -199,10 +189,7 @@ impl Squeezer {
     pub fn squeeze(&mut self, section: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::with_capacity(section.len() / 2 + STEP_BYTES);
         varint::put(&mut out, section.len() as u64);
-        match self {
-            Self::Liblzma(lzma) => flush_through(lzma, section, &mut out)?,
-            Self::Own(writer) => writer.write(section, &mut out),
-        }
+        flush_through(&mut self.0, section, &mut out)?;
         Ok(out)
     }
 }
