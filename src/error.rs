@@ -77,7 +77,7 @@ pub enum Error {
         reasons: String,
     },
     /// A check found objects that cannot be restored.
-    #[error("{store}: {objects} objects are missing or damaged: no copy restores them")]
+    #[error("{store}: {} missing or damaged, and cannot be restored", are(*.objects))]
     Unsound {
         /// Which store.
         store: String,
@@ -85,7 +85,7 @@ pub enum Error {
         objects: usize,
     },
     /// A check found objects that can be restored, but have copies that are wrong, or none to rely on.
-    #[error("{store}: {objects} objects are weakened: they can be restored, but not all of their copies")]
+    #[error("{store}: {} weakened: restorable still, but a copy is wrong or not to be relied on", are(*.objects))]
     Weakened {
         /// Which store.
         store: String,
@@ -275,6 +275,11 @@ pub fn printable(text: &str) -> String {
 
 const fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Writes how many objects there are.
+fn are(objects: usize) -> String {
+    if objects == 1 { "1 object is".into() } else { format!("{objects} objects are") }
 }
 
 fn is_full(error: &io::Error) -> bool {
