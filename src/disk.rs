@@ -64,6 +64,19 @@ pub fn publish(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()>
     Ok(())
 }
 
+/// Hashes all that a reader yields; asks `step` now and then whether to go on.
+///
+/// # Errors
+/// What the reader or `step` says.
+pub fn hash(reader: &mut dyn Read, step: &dyn Fn() -> io::Result<()>) -> io::Result<Oid> {
+    let mut hasher = Hasher::default();
+    copy(reader, &mut io::sink(), &mut |bytes| {
+        hasher.update(bytes);
+        step()
+    })?;
+    Ok(hasher.finish())
+}
+
 /// Hashes what is written through it.
 pub struct Hashing<W> {
     inner: W,

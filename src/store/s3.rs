@@ -8,6 +8,7 @@
 //! stored file was lost, the repeated request then fails with 412, and the file is looked at, not believed lost.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,10 +24,11 @@ use tokio::sync::Semaphore;
 use super::artefacts::{Checksum, Metadata, Placing};
 use super::{Body, Error, Listed, ReadStore, Result, Source, Unfinished, Verb, Visit, WriteStore};
 use crate::cancel::{Cancel, cancelled};
+use crate::disk;
 use crate::model::limits::{
     BUFFER_BYTES, PARTS_IN_FLIGHT, PIECE_BYTES, PIECES_AHEAD_MAX, RANGES_MIN_BYTES, SINGLE_PUT_MAX_BYTES,
 };
-use crate::model::{Hasher, Key, KeyPrefix, Oid, S3Location};
+use crate::model::{Key, KeyPrefix, Oid, S3Location};
 
 mod artefacts;
 mod body;
@@ -515,24 +517,14 @@ fn check_digest(key: &Key, body: &Body<'_>) -> Result<()> {
     let found = match body.source {
         Source::Bytes(bytes) => Oid::of(bytes),
         Source::File { path, .. } => {
-            let mut hasher = Hasher::default();
-            std::fs::File::open(path)
-                .and_then(|mut file| hash(&mut file, &mut hasher))
-                .map_err(|error| Error::from_io(Verb::Put, key.as_str(), error))?;
-            hasher.finish()
+            let found = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| Ok(())));
+            found.map_err(|error| Error::from_io(Verb::Put, key.as_str(), error))?
         }
     };
     if found != body.digest {
         return Err(Error::Digest { key: key.clone(), expected: body.digest });
     }
     Ok(())
-}
-
-fn hash(reader: &mut dyn Read, hasher: &mut Hasher) -> io::Result<u64> {
-    crate::disk::copy(reader, &mut io::sink(), &mut |bytes| {
-        hasher.update(bytes);
-        Ok(())
-    })
 }
 
 async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {

@@ -14,10 +14,10 @@ use super::{Error, Permit, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{Base, Presence, Settled};
-use crate::disk::{self, Bytes, Fingerprint};
+use crate::disk::{self, Bytes, Fingerprint, Hashing};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
-use crate::model::{Chain, CopyId, CopyName, Hasher, Link, Oid, Shape};
+use crate::model::{Chain, CopyId, CopyName, Link, Shape};
 use crate::plan::{self, DeltaCost, Verdict};
 use crate::store::{Body, Source};
 
@@ -426,7 +426,7 @@ impl Transfer {
         let failed = |source| Error::disk("read a temporary file", source);
         let mut payload = draft.file.reopen().map_err(failed)?;
         let header = Header::read(&mut payload)?;
-        let mut sink = HashSink(Hasher::default());
+        let mut sink = Hashing::new(io::sink());
         let size = target.version.size;
         let watch = |done| self.step(meter, done);
         let permit = self.permit(draft.encoded.codec, size)?;
@@ -435,7 +435,10 @@ impl Transfer {
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
         }
-        if decoded.is_err() || sink.0.finish() != target.version.oid || header.id.oid != target.version.oid {
+        if decoded.is_err()
+            || sink.into_parts().1 != target.version.oid
+            || header.id.oid != target.version.oid
+        {
             // Also what happens when the local file changed under our hands.
             self.check_unchanged(target)?;
             tracing::error!(oid = %target.version.oid, ?decoded, "an encoded copy does not decode: not used");
@@ -447,7 +450,8 @@ impl Transfer {
     fn publish_proven(&self, name: CopyName, proven: &Proven, meter: &Meter) -> Result<()> {
         let source = Source::File { path: proven.0.file.path(), size: proven.0.stored_size };
         let digest =
-            hash_file(proven.0.file.path()).map_err(|source| Error::disk("read a temporary file", source))?;
+            proven.0.file.reopen().and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
+        let digest = digest.map_err(|source| Error::disk("read a temporary file", source))?;
         let body = Body { source, digest, sent: &|count| meter.add(count) };
         self.depot.publish(&name, &body).map_err(|error| self.depot_error(error))?;
         Ok(())
@@ -585,35 +589,12 @@ fn read_at(file: &mut File, start: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn hash_file(path: &Path) -> io::Result<Oid> {
-    let mut hasher = Hasher::default();
-    disk::copy(&mut File::open(path)?, &mut io::sink(), &mut |bytes| {
-        hasher.update(bytes);
-        Ok(())
-    })?;
-    Ok(hasher.finish())
-}
-
 /// Counts bytes and keeps none.
 struct Counter(u64);
 
 impl Write for Counter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Hashes bytes and keeps none.
-struct HashSink(Hasher);
-
-impl Write for HashSink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
         Ok(bytes.len())
     }
 

@@ -70,6 +70,26 @@ pub struct SymbolTable {
 }
 
 impl Image {
+    /// An image of which its parts are known, and no names, frames or tables.
+    pub fn of_parts(
+        machine: Machine,
+        place: std::ops::Range<u64>,
+        parts: Vec<Part>,
+        anchors: Vec<u64>,
+    ) -> Self {
+        let (symbols, tables) = (Vec::new(), Vec::new());
+        Self {
+            machine,
+            at: place.start,
+            end: place.end,
+            parts,
+            anchors,
+            symbols,
+            frames: Frames::default(),
+            tables,
+        }
+    }
+
     /// Lowest and highest address, half open.
     pub fn bounds(&self) -> (u64, u64) {
         let low = self.loaded().map(|part| part.address).min().unwrap_or(0);

@@ -3,7 +3,6 @@
 //! A fat file is several of them behind a table nobody needs here: each begins with its own magic.
 //! Code shares its segment with constants, so parts are sections.
 
-use super::frames::Frames;
 use super::image::{ADDRESS_MAX, Image, Machine, PARTS_MAX, Part, disjoint};
 use crate::codec::bytes::{u32_at, u64_at};
 
@@ -42,16 +41,7 @@ pub fn parse(image: &[u8], at: u64) -> Option<Image> {
     let mut parts = disjoint(parts);
     parts.truncate(PARTS_MAX);
     let is_native = parts.iter().any(|part| part.is_code);
-    is_native.then_some(Image {
-        machine,
-        at,
-        end: at + end,
-        parts,
-        anchors,
-        symbols: Vec::new(),
-        frames: Frames::default(),
-        tables: Vec::new(),
-    })
+    is_native.then(|| Image::of_parts(machine, at..at + end, parts, anchors))
 }
 
 /// The sections of a segment that lie in the file.

@@ -3,7 +3,6 @@
 //! Tables inside count addresses from the image's base (exports, unwinding, resources), pointers are
 //! absolute: both need the base that the header asks for.
 
-use super::frames::Frames;
 use super::image::{ADDRESS_MAX, Image, Machine, PARTS_MAX, Part, disjoint};
 use crate::codec::bytes::{u16_at, u32_at, u64_at};
 
@@ -31,16 +30,7 @@ pub fn parse(image: &[u8], at: u64) -> Option<Image> {
     let end = parts.last().map(|part| part.offset + part.len)?;
     let is_native = base < ADDRESS_MAX / 2 && parts.iter().any(|part| part.is_code);
     let anchors = vec![base];
-    is_native.then_some(Image {
-        machine,
-        at,
-        end: at + end,
-        parts,
-        anchors,
-        symbols: Vec::new(),
-        frames: Frames::default(),
-        tables: Vec::new(),
-    })
+    is_native.then(|| Image::of_parts(machine, at..at + end, parts, anchors))
 }
 
 fn part(section: &[u8], base: u64, image_len: usize) -> Option<Part> {

@@ -14,7 +14,7 @@ use super::DirectoryStore;
 use crate::cancel::Cancel;
 use crate::disk;
 use crate::model::artefact::ASIDE;
-use crate::model::{FileName, Folder, Hasher, Key, Oid};
+use crate::model::{FileName, Folder, Key, Oid};
 use crate::store::artefacts::{ArtefactStore, Found, Item, Metadata, Placing};
 use crate::store::{Body, Error, Result, Verb, Visit};
 
@@ -51,7 +51,7 @@ impl DirectoryStore {
     /// Finds the metadata of an open file.
     ///
     /// Where none is for a file of its size there may be that of the only version: the file was cut, and is shown to be.
-    fn metadata(&self, key: &Key, file: File, size: u64) -> io::Result<Metadata> {
+    fn metadata(&self, key: &Key, mut file: File, size: u64) -> io::Result<Metadata> {
         let folder = self.aside(key);
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Metadata::new()),
@@ -68,7 +68,7 @@ impl DirectoryStore {
         let name = match &names[..] {
             [] => return Ok(Metadata::new()),
             [name] => name.clone(),
-            _ => aside_name(size, self.hash(file)?),
+            _ => aside_name(size, disk::hash(&mut file, &|| self.cancel.check())?),
         };
         match File::open(folder.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Metadata::new()),
@@ -78,15 +78,6 @@ impl DirectoryStore {
                 Ok(parse_metadata(&text))
             }
         }
-    }
-
-    fn hash(&self, mut file: File) -> io::Result<Oid> {
-        let mut hasher = Hasher::default();
-        disk::copy(&mut file, &mut io::sink(), &mut |bytes| {
-            hasher.update(bytes);
-            self.cancel.check()
-        })?;
-        Ok(hasher.finish())
     }
 }
 
