@@ -157,7 +157,8 @@ pub fn choose(candidates: &[Candidate]) -> Option<usize> {
     best.map(|(.., index)| index)
 }
 
-const fn percent(size: u64, share: u64) -> u64 {
+/// Returns a share of a size.
+pub const fn percent(size: u64, share: u64) -> u64 {
     (size as u128 * share as u128 / 100) as u64
 }
 

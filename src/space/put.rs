@@ -18,6 +18,7 @@ use crate::codec::{self, vcdiff};
 use crate::disk::{Bytes, Fingerprint};
 use crate::model::limits::DELTA_MAX_PERCENT;
 use crate::model::{FileName, Oid};
+use crate::plan;
 use crate::store::artefacts::{Found, Metadata, Placing};
 use crate::store::{self, Body, Source};
 
@@ -95,7 +96,10 @@ struct Base {
 
 /// What is to be done.
 enum Plan {
+    /// Nothing else will do, and why.
     Whole(String),
+    /// Nothing else will do because of damage that the user should know of.
+    WholeWarned(String),
     Delta(Base),
     /// Others changed what was seen.
     LookAgain,
@@ -141,6 +145,11 @@ impl DeltaSpace<'_> {
             let seen = self.look(name)?;
             let done = match self.plan(local, name, &seen)? {
                 Plan::Whole(why) => Some(self.put_whole(local, name, &seen, why)?),
+                Plan::WholeWarned(why) => {
+                    let mut put = self.put_whole(local, name, &seen, why.clone())?;
+                    put.warnings.push(why);
+                    Some(put)
+                }
                 Plan::Delta(base) => self.put_delta(local, name, &seen, &base)?,
                 Plan::LookAgain => None,
             };
@@ -182,7 +191,7 @@ impl DeltaSpace<'_> {
         let facts = Facts::read(&found.metadata);
         if let Some(size) = facts.size.filter(|size| *size != found.size) {
             let found = found.size;
-            return Ok(Plan::Whole(format!(
+            return Ok(Plan::WholeWarned(format!(
                 "{REFERENCE} is damaged: it has {found} bytes instead of {size}"
             )));
         }
@@ -193,7 +202,7 @@ impl DeltaSpace<'_> {
         let Some(reference) = self.read_reference(&self.folder, found)? else { return Ok(Plan::LookAgain) };
         if said.is_some_and(|said| said != reference.sha256) {
             let found = reference.sha256;
-            return Ok(Plan::Whole(format!(
+            return Ok(Plan::WholeWarned(format!(
                 "{REFERENCE} is damaged: its SHA-256 is {found}, not what is said of it"
             )));
         }
@@ -248,8 +257,7 @@ impl DeltaSpace<'_> {
         self.send(name, local.source(), local.sha256, &metadata, Placing::Replace)
             .map_err(|error| self.put_failed(error, local))?;
         let replaced = seen.whole.is_some() || seen.delta.is_some();
-        let warnings = if why.contains("damaged") { vec![why.clone()] } else { Vec::new() };
-        Ok(local.stored(name.clone(), None, Some(why), replaced, warnings))
+        Ok(local.stored(name.clone(), None, Some(why), replaced))
     }
 
     /// Stores a delta, or the whole file where the delta does not pay; `None` where the reference changed meanwhile.
@@ -257,9 +265,7 @@ impl DeltaSpace<'_> {
         let draft = self.encode(local, &base.reference)?;
         let size = local.bytes.len() as u64;
         self.observer.step(&format!("a delta of {} bytes for {size}, proven", draft.size));
-        if !base.is_first
-            && draft.size > size / 100 * DELTA_MAX_PERCENT + size % 100 * DELTA_MAX_PERCENT / 100
-        {
+        if !base.is_first && draft.size > plan::percent(size, DELTA_MAX_PERCENT) {
             let why = format!("a delta would take {} of {size} bytes", draft.size);
             return self.put_whole(local, name, seen, why).map(Some);
         }
@@ -289,7 +295,7 @@ impl DeltaSpace<'_> {
             is_first: base.is_first,
             was_cached: base.was_cached,
         };
-        Ok(is_same.then(|| local.stored(delta_name, Some(put), None, seen.delta.is_some(), Vec::new())))
+        Ok(is_same.then(|| local.stored(delta_name, Some(put), None, seen.delta.is_some())))
     }
 
     /// Encodes a file against a reference and proves the delta by decoding it.
@@ -371,9 +377,8 @@ impl Local {
         delta: Option<PutDelta>,
         why_whole: Option<String>,
         replaced: bool,
-        warnings: Vec<String>,
     ) -> Put {
         let (size, sha256) = (self.bytes.len() as u64, self.sha256);
-        Put { name, size, sha256, delta, why_whole, replaced, warnings }
+        Put { name, size, sha256, delta, why_whole, replaced, warnings: Vec::new() }
     }
 }
