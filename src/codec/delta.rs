@@ -95,8 +95,8 @@ const LIKELY_RATIO: usize = 8;
 
 /// Writes a payload that rebuilds the target of `pair` from its base.
 ///
-/// Every opened stream was decoded again and compared. Streams that do not come back, or whose
-/// tokens would take more than the stream itself, stay closed.
+/// Streams whose tokens would take more than the stream itself stay closed. Nothing is proven here: whoever
+/// stores the payload decodes it before.
 ///
 /// # Errors
 /// `Io` from the scratch memory, the sink or the watch.
@@ -182,12 +182,8 @@ impl Sides<'_> {
 
     fn job<'s>(&'s self, placed: &'s Placed) -> Job<'s> {
         let (plain, origin) = self.target.text(placed);
-        Job {
-            text: Text { plain, origin },
-            ledger: &self.target.ledger,
-            stream: &self.target.ledger.streams[placed.stream],
-            packed: self.target.packed(placed, self.file),
-        }
+        let ledger = &self.target.ledger;
+        Job { text: Text { plain, origin }, ledger, stream: &ledger.streams[placed.stream] }
     }
 
     /// Cuts the streams into groups of whole units.
@@ -430,7 +426,7 @@ impl<'a> Decoded<'a> {
         let reference = Reference::new(base_side.plain.bytes(), &base_side.ledger, &leaves, &self.segments);
         let material = Material {
             plain: self.text.bytes(),
-            closed: base_side.closed.iter().map(|place| base_side.at(place, base)).collect(),
+            closed: base_side.closed.iter().map(|range| base.get(range.clone()).unwrap_or(&[])).collect(),
             limits: &self.limits,
         };
         let target_len = self.parts.target_len;

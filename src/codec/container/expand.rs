@@ -19,21 +19,12 @@ use crate::codec::deflate::ledger::{Ledger, Stream};
 use crate::codec::delta::Limits;
 use crate::codec::scratch::{Scratch, Spool};
 
-/// Bytes of the file, or of something that was inside it.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Which owned content; `None` is the file.
-    pub(super) owner: Option<usize>,
-    pub(super) range: Range<usize>,
-}
-
 /// A stream of the target, in coding order: what is inside it comes first.
 pub struct Placed {
     /// Its index in the ledger.
     pub stream: usize,
-    /// Owned content that is its plain text; `None` when that is part of the expanded form.
-    content: Option<usize>,
-    packed: Place,
+    /// Where its plain text is among the contents; `None` when it is part of the expanded form.
+    content: Option<Range<usize>>,
     /// The top-level member it belongs to, counting those that are not closed.
     pub unit: usize,
 }
@@ -46,10 +37,10 @@ pub struct Expansion {
     pub ledger: Ledger,
     /// Streams to be coded; of the target only.
     pub streams: Vec<Placed>,
-    /// Members left out, by number; of the base only.
-    pub closed: Vec<Place>,
-    /// Contents of members that have members themselves.
-    pub(super) owned: Vec<Option<Spool>>,
+    /// Where the file's members are that were left out, by number; of the base only.
+    pub closed: Vec<Range<usize>>,
+    /// Plain texts of streams that have streams themselves, one behind the other; of the target only.
+    contents: Spool,
     /// Where each unit starts in the file.
     pub units: Vec<usize>,
     /// Plain bytes that may still be added.
@@ -63,35 +54,21 @@ impl Expansion {
             ledger: Ledger::new(scratch)?,
             streams: Vec::new(),
             closed: Vec::new(),
-            owned: Vec::new(),
+            contents: Spool::new(scratch)?,
             units: Vec::new(),
             left: limits.plain_max_bytes,
         })
     }
 
-    /// Returns the bytes at a place; `file` is the file that was expanded.
-    pub fn at<'a>(&'a self, place: &Place, file: &'a [u8]) -> &'a [u8] {
-        let owner = match place.owner {
-            None => Some(file),
-            Some(index) => self.owned[index].as_ref().map(Spool::bytes),
-        };
-        owner.and_then(|bytes| bytes.get(place.range.clone())).unwrap_or(&[])
-    }
-
-    /// Returns a stream's packed bytes.
-    pub fn packed<'a>(&'a self, placed: &Placed, file: &'a [u8]) -> &'a [u8] {
-        self.at(&placed.packed, file)
-    }
-
     /// Returns a stream's plain text, and where in the expanded form that is.
     pub fn text(&self, placed: &Placed) -> (&[u8], Option<usize>) {
         let stream = &self.ledger.streams[placed.stream];
-        match placed.content {
+        match &placed.content {
             None => {
                 let text = &self.plain.bytes()[stream.start..stream.start + stream.len];
                 (text, Some(stream.start))
             }
-            Some(index) => (self.owned[index].as_ref().map_or(&[], Spool::bytes), None),
+            Some(range) => (&self.contents.bytes()[range.clone()], None),
         }
     }
 
@@ -104,17 +81,41 @@ impl Expansion {
         self.plain.extend(bytes)
     }
 
-    /// Takes what was just inflated out of the expanded form.
-    pub(super) fn take_from(&mut self, start: usize, scratch: &dyn Scratch) -> io::Result<Spool> {
-        let mut content = Spool::new(scratch)?;
+    /// Moves what was just inflated out of the expanded form into `content`.
+    pub(super) fn take_from(&mut self, start: usize, content: &mut Spool) -> io::Result<()> {
+        content.truncate(0);
         content.extend(&self.plain.bytes()[start..])?;
         self.plain.truncate(start);
-        Ok(content)
+        Ok(())
     }
 
-    pub(super) fn reserve_owner(&mut self) -> usize {
-        self.owned.push(None);
-        self.owned.len() - 1
+    /// Keeps a content that tokens are about.
+    fn keep(&mut self, content: &[u8]) -> io::Result<Range<usize>> {
+        let start = self.contents.len();
+        self.contents.extend(content)?;
+        Ok(start..self.contents.len())
+    }
+}
+
+/// Buffers for contents that are not needed for long: a file may have thousands of them.
+pub(super) struct Spares<'a> {
+    scratch: &'a dyn Scratch,
+    spools: Vec<Spool>,
+}
+
+impl<'a> Spares<'a> {
+    pub(super) const fn new(scratch: &'a dyn Scratch) -> Self {
+        Self { scratch, spools: Vec::new() }
+    }
+
+    /// Returns a buffer, of any content.
+    pub(super) fn take(&mut self) -> io::Result<Spool> {
+        self.spools.pop().map_or_else(|| Spool::new(self.scratch), Ok)
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn give(&mut self, spool: Spool) {
+        self.spools.push(spool);
     }
 }
 
@@ -130,20 +131,19 @@ pub trait Verdict {
 
 /// Expands a file for the encoder.
 pub struct Opener<'a> {
-    scratch: &'a dyn Scratch,
     limits: &'a Limits,
     verdict: &'a dyn Verdict,
     splitter: Splitter,
+    spares: Spares<'a>,
     expansion: Expansion,
     /// The base's recipe, when this is the base.
     writer: Option<BaseWriter>,
 }
 
-/// Where the opener is: in which bytes, whose, how deep.
+/// Where the opener is: in which bytes, how deep.
 #[derive(Clone, Copy)]
 pub(super) struct Inside<'b> {
     pub(super) bytes: &'b [u8],
-    pub(super) owner: Option<usize>,
     pub(super) depth: usize,
 }
 
@@ -155,7 +155,8 @@ impl<'a> Opener<'a> {
         writer: Option<BaseWriter>,
     ) -> io::Result<Self> {
         let expansion = Expansion::new(scratch, limits)?;
-        Ok(Self { scratch, limits, verdict, splitter: Splitter::default(), expansion, writer })
+        let (splitter, spares) = (Splitter::default(), Spares::new(scratch));
+        Ok(Self { limits, verdict, splitter, spares, expansion, writer })
     }
 
     /// Expands the base; the recipe says how to do it again.
@@ -167,7 +168,7 @@ impl<'a> Opener<'a> {
         members: &[scan::Member],
     ) -> io::Result<(Expansion, Columns)> {
         let mut opener = Opener::new(scratch, limits, verdict, Some(BaseWriter::default()))?;
-        opener.source(Inside { bytes: file, owner: None, depth: 0 }, members)?;
+        opener.source(Inside { bytes: file, depth: 0 }, members)?;
         let columns = opener.writer.map(|writer| writer.columns).unwrap_or_default();
         Ok((opener.expansion, columns))
     }
@@ -181,7 +182,7 @@ impl<'a> Opener<'a> {
         members: &[scan::Member],
     ) -> io::Result<(Expansion, Source)> {
         let mut opener = Opener::new(scratch, limits, verdict, None)?;
-        let source = opener.source(Inside { bytes: file, owner: None, depth: 0 }, members)?;
+        let source = opener.source(Inside { bytes: file, depth: 0 }, members)?;
         Ok((opener.expansion, source))
     }
 
@@ -247,7 +248,7 @@ impl<'a> Opener<'a> {
 
     fn close(&mut self, inside: Inside, at: usize, range: Range<usize>) {
         self.note(inside, at, range.start, BasePart::Closed(range.len()));
-        self.expansion.closed.push(Place { owner: inside.owner, range });
+        self.expansion.closed.push(range);
     }
 
     fn open_chunks(
@@ -268,27 +269,11 @@ impl<'a> Opener<'a> {
         }
         self.note(inside, at, member.range.start, BasePart::Chunked);
         let stream = scan::Member { range: 2..data.len() - 4, kind: Kind::Deflate };
-        let mut content = Spool::new(self.scratch)?;
-        content.extend(&data)?;
-        let source = self.content(inside, content, &[stream])?.0;
+        let source = self.source(Inside { bytes: &data, depth: inside.depth + 1 }, &[stream])?;
         if source.members.is_empty() && self.writer.is_none() {
             return Ok(None); // a unit without tokens is none
         }
         Ok(Some((Part::Chunked(sizes, source), member.range.end)))
-    }
-
-    /// Expands the content of a member; returns its source and its owner's number.
-    fn content(
-        &mut self,
-        inside: Inside,
-        content: Spool,
-        members: &[scan::Member],
-    ) -> io::Result<(Source, usize)> {
-        let owner = self.expansion.reserve_owner();
-        let within = Inside { bytes: content.bytes(), owner: Some(owner), depth: inside.depth + 1 };
-        let source = self.source(within, members)?;
-        self.expansion.owned[owner] = Some(content);
-        Ok((source, owner))
     }
 
     fn open_stream(
@@ -317,16 +302,22 @@ impl<'a> Opener<'a> {
         let inner = self.inner_members(text_start, inside.depth);
         let part = if inner.is_empty() {
             self.note(inside, at, range.start, BasePart::Leaf);
-            self.place(inside, index, None, range.start..end);
+            self.place(index, None);
             Part::Leaf(stream.len)
         } else {
             self.note(inside, at, range.start, BasePart::Nested);
-            let content = self.expansion.take_from(text_start, self.scratch)?;
+            let mut content = self.spares.take()?;
+            self.expansion.take_from(text_start, &mut content)?;
             if self.writer.is_some() {
                 self.expansion.ledger.rewind(mark); // the base predicts from leaves only
             }
-            let (source, owner) = self.content(inside, content, &inner)?;
-            self.place(inside, index, Some(owner), range.start..end);
+            let within = Inside { bytes: content.bytes(), depth: inside.depth + 1 };
+            let source = self.source(within, &inner)?;
+            if self.writer.is_none() {
+                let kept = self.expansion.keep(content.bytes())?;
+                self.place(index, Some(kept));
+            }
+            self.spares.give(content);
             Part::Nested(source)
         };
         Ok(Some((part, end)))
@@ -345,11 +336,10 @@ impl<'a> Opener<'a> {
         self.splitter.split(packed, max, plain, ledger)
     }
 
-    fn place(&mut self, inside: Inside, stream: usize, content: Option<usize>, range: Range<usize>) {
+    fn place(&mut self, stream: usize, content: Option<Range<usize>>) {
         if self.writer.is_none() {
-            let packed = Place { owner: inside.owner, range };
             let unit = self.expansion.units.len();
-            self.expansion.streams.push(Placed { stream, content, packed, unit });
+            self.expansion.streams.push(Placed { stream, content, unit });
         }
     }
 }

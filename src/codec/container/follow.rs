@@ -5,21 +5,21 @@
 
 use std::io;
 
-use super::expand::{Expansion, Inside, Place};
+use super::expand::{Expansion, Inside, Spares};
 use super::form::{Content, Form, Known, Packing, StreamId};
 use super::png;
 use super::recipe::{BasePart, BaseReader, Columns, DEPTH_MAX};
 use crate::codec::deflate::inflate::Splitter;
 use crate::codec::deflate::ledger::{self, Stream};
 use crate::codec::delta::Limits;
-use crate::codec::scratch::{Scratch, Spool};
+use crate::codec::scratch::Scratch;
 use crate::codec::{Error, Result, corrupt};
 
 /// Expands the base by its recipe.
 pub struct Follower<'a> {
-    scratch: &'a dyn Scratch,
     limits: &'a Limits,
     splitter: Splitter,
+    spares: Spares<'a>,
     expansion: Expansion,
     reader: BaseReader<'a>,
 }
@@ -38,7 +38,7 @@ impl<'a> Follower<'a> {
     ) -> Result<Expansion> {
         let mut follower = Self::new(scratch, limits, recipe)?;
         follower.expansion.plain.reserve(len_hint)?;
-        follower.source(Inside { bytes: file, owner: None, depth: 0 })?;
+        follower.source(Inside { bytes: file, depth: 0 })?;
         Ok(follower.expansion)
     }
 
@@ -56,14 +56,15 @@ impl<'a> Follower<'a> {
     ) -> Result<Expansion> {
         let mut follower = Self::new(scratch, limits, recipe)?;
         let Form { content, texts } = form;
-        follower.known_source(content, &Packing::of(texts), Level { owner: None, depth: 0 })?;
+        follower.known_source(content, &Packing::of(texts), 0)?;
         Ok(follower.expansion)
     }
 
     fn new(scratch: &'a dyn Scratch, limits: &'a Limits, recipe: &'a Columns) -> io::Result<Self> {
         let expansion = Expansion::new(scratch, limits)?;
         let reader = BaseReader::new(&recipe.operations, &recipe.numbers);
-        Ok(Self { scratch, limits, splitter: Splitter::default(), expansion, reader })
+        let (splitter, spares) = (Splitter::default(), Spares::new(scratch));
+        Ok(Self { limits, splitter, spares, expansion, reader })
     }
 
     fn source(&mut self, inside: Inside) -> Result<()> {
@@ -84,10 +85,11 @@ impl<'a> Follower<'a> {
     fn member(&mut self, inside: Inside, start: usize, part: BasePart) -> Result<usize> {
         let here = &inside.bytes[start..];
         match part {
+            BasePart::Closed(_) if inside.depth > 0 => Err(corrupt("a closed member inside a stream")),
             BasePart::Closed(len) => {
                 let end = start.checked_add(len).filter(|&end| end <= inside.bytes.len());
                 let end = end.ok_or(corrupt("a closed member beyond the base"))?;
-                self.expansion.closed.push(Place { owner: inside.owner, range: start..end });
+                self.expansion.closed.push(start..end);
                 Ok(end)
             }
             BasePart::Leaf => Ok(start + self.split(here)?.packed),
@@ -95,26 +97,19 @@ impl<'a> Follower<'a> {
                 let (text_start, mark) = (self.expansion.plain.len(), self.expansion.ledger.mark());
                 let stream = self.split(here)?;
                 self.expansion.ledger.rewind(mark);
-                let content = self.expansion.take_from(text_start, self.scratch)?;
-                self.content(inside, content)?;
+                let mut content = self.spares.take()?;
+                self.expansion.take_from(text_start, &mut content)?;
+                self.source(Inside { bytes: content.bytes(), depth: inside.depth + 1 })?;
+                self.spares.give(content);
                 Ok(start + stream.packed)
             }
             BasePart::Chunked => {
                 let chunks = png::chunks(here).ok_or(corrupt("a base without chunks"))?;
                 let data = png::unframe(here, &chunks.0).ok_or(corrupt("a base without chunks"))?;
-                let mut content = Spool::new(self.scratch)?;
-                content.extend(&data)?;
-                self.content(inside, content)?;
+                self.source(Inside { bytes: &data, depth: inside.depth + 1 })?;
                 Ok(start + chunks.1)
             }
         }
-    }
-
-    fn content(&mut self, inside: Inside, content: Spool) -> Result<()> {
-        let owner = self.expansion.reserve_owner();
-        self.source(Inside { bytes: content.bytes(), owner: Some(owner), depth: inside.depth + 1 })?;
-        self.expansion.owned[owner] = Some(content);
-        Ok(())
     }
 
     fn split(&mut self, packed: &[u8]) -> Result<Stream> {
@@ -132,22 +127,9 @@ const NO_STREAM: &str = "a base without the stream, or one beyond the limits";
 /// Members packed for a recipe to read on before all others are.
 const GLIMPSES_MAX: usize = 3;
 
-/// Whose content a follower is in, and how deep.
-#[derive(Clone, Copy)]
-struct Level {
-    owner: Option<usize>,
-    depth: usize,
-}
-
-impl Level {
-    fn inside(self, bytes: &[u8]) -> Inside<'_> {
-        Inside { bytes, owner: self.owner, depth: self.depth }
-    }
-}
-
 impl<'r> Follower<'r> {
-    fn known_source(&mut self, content: &mut Content, from: &Packing, level: Level) -> Result<()> {
-        if level.depth > DEPTH_MAX {
+    fn known_source(&mut self, content: &mut Content, from: &Packing, depth: usize) -> Result<()> {
+        if depth > DEPTH_MAX {
             return Err(corrupt("streams inside streams"));
         }
         let mut at = 0;
@@ -155,9 +137,9 @@ impl<'r> Follower<'r> {
             let start = at + gap;
             // All of it was there to be seen, or there would be no member.
             self.expansion.add(&content.bytes()[at..start])?;
-            at = match self.take_over(content, start, part, from, level)? {
+            at = match self.take_over(content, start, part, from, depth)? {
                 Some(end) => end,
-                None => self.take_apart(content, start, part, from, level)?,
+                None => self.take_apart(content, start, part, from, depth)?,
             };
         }
         content.pack_from(at, from)?;
@@ -199,7 +181,7 @@ impl<'r> Follower<'r> {
         start: usize,
         part: BasePart,
         from: &Packing,
-        level: Level,
+        depth: usize,
     ) -> Result<Option<usize>> {
         let packed_max = content.bytes().len() - start;
         let Some(end) = content.end_of_known(start, part) else { return Ok(None) };
@@ -211,9 +193,9 @@ impl<'r> Follower<'r> {
             Known::Leaf(id) => self.take_stream(*id, packed_max, from)?,
             Known::Nested(id, inner) => {
                 self.charge(from.stream(*id).0.len, packed_max)?;
-                self.take_content(inner, from, level)?;
+                self.known_source(inner, from, depth + 1)?;
             }
-            Known::Chunked(_, inner) => self.take_content(inner, from, level)?,
+            Known::Chunked(_, inner) => self.known_source(inner, from, depth + 1)?,
         }
         Ok(Some(end))
     }
@@ -237,14 +219,6 @@ impl<'r> Follower<'r> {
         Ok(())
     }
 
-    fn take_content(&mut self, inner: &mut Content, from: &Packing, level: Level) -> Result<()> {
-        let owner = self.expansion.reserve_owner();
-        self.known_source(inner, from, Level { owner: Some(owner), depth: level.depth + 1 })?;
-        let bytes = std::mem::replace(inner, Content::new(self.scratch)?).into_bytes();
-        self.expansion.owned[owner] = Some(bytes);
-        Ok(())
-    }
-
     /// Expands a member from its bytes and returns where it ends.
     fn take_apart(
         &mut self,
@@ -252,7 +226,7 @@ impl<'r> Follower<'r> {
         start: usize,
         part: BasePart,
         from: &Packing,
-        level: Level,
+        depth: usize,
     ) -> Result<usize> {
         match part {
             BasePart::Closed(size) => content.pack(start..start.saturating_add(size), from)?,
@@ -261,7 +235,7 @@ impl<'r> Follower<'r> {
                 content.pack(start..start + 1, from)?;
                 let end = content.packed_until(start);
                 let mark = self.mark();
-                match self.member(level.inside(&content.bytes()[..end]), start, part) {
+                match self.member(Inside { bytes: &content.bytes()[..end], depth }, start, part) {
                     Err(Error::Corrupt { .. }) => {}
                     done => return done,
                 }
@@ -270,7 +244,7 @@ impl<'r> Follower<'r> {
                 content.pack_from(start, from)?;
             }
         }
-        self.member(level.inside(content.bytes()), start, part)
+        self.member(Inside { bytes: content.bytes(), depth }, start, part)
     }
 
     fn mark(&self) -> Mark<'r> {
@@ -314,7 +288,7 @@ mod tests {
     use crate::codec::container::form::{Piece, Texts};
     use crate::codec::container::recipe::BaseWriter;
     use crate::codec::deflate::ledger::Ledger;
-    use crate::codec::scratch::Memory;
+    use crate::codec::scratch::{Memory, Spool};
     use crate::codec::tests::{deflated, text};
 
     const GAP: &[u8] = b"some bytes";

@@ -157,12 +157,9 @@ impl Seeds {
             let hash = hash(window, at);
             let number = ((start + at) / self.step) as u32;
             let (bucket, tag) = self.place(hash);
-            let entry = tag | number;
-            if self.entries[bucket] == EMPTY {
-                self.entries[bucket] = entry;
-            } else {
-                self.entries[bucket + 1] = entry;
-            }
+            // No branch: whether the first place is taken can't be foreseen, and misses of the cache overlap.
+            let is_taken = usize::from(self.entries[bucket] != EMPTY);
+            self.entries[bucket + is_taken] = tag | number;
             at += self.step;
         }
     }

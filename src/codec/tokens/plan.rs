@@ -24,6 +24,8 @@ pub struct Care {
 const TRIED: [u8; 20] = [5, 8, 14, 17, 7, 6, 4, 3, 16, 15, 13, 12, 32, 35, 0, 1, 2, 23, 26, 34];
 /// A stream below this size keeps its predecessor's plan.
 const SAMPLED_MIN: usize = 512;
+/// Without a miss among so many tokens, the plan that suited the stream before suits this one.
+const GLIMPSE_TOKENS: u32 = 250;
 /// New bytes below this, in a stream below [`LARGE`], are not worth a sample.
 const NEW_MIN: usize = 256;
 const LARGE: usize = 100_000;
@@ -108,10 +110,19 @@ impl<'r> Planner<'r> {
         Some(from.min(len.saturating_sub(6000)))
     }
 
+    /// Says whether the last stream was predicted with all care.
+    fn is_exact(&self) -> bool {
+        (self.previous.depth, self.previous.trust) == (self.care.depth, self.care.trust)
+    }
+
     /// Picks the preset that predicts a sample best.
     fn guess(&mut self, plain: &[u8], ledger: &Ledger, stream: &Stream, from: usize, kind: usize) -> Plan {
+        let glimpse = Sample { plain, ledger, stream, from, tokens_max: GLIMPSE_TOKENS };
+        if self.is_exact() && glimpse.misses(&mut self.finder, self.previous.preset, 0).0 == 0 {
+            return self.previous;
+        }
         let tokens_max = if plain.len() > 200_000 { 4000 } else { 1000 };
-        let sample = Sample { plain, ledger, stream, from, tokens_max };
+        let sample = Sample { tokens_max, ..glimpse };
         let (mut misses, tokens) = sample.misses(&mut self.finder, self.previous.preset, u32::MAX);
         let mut best = self.previous.preset;
         if misses * 200 > tokens && self.doubts[kind].tries_all() {
