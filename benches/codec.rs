@@ -1,7 +1,8 @@
 //! One encode and one decode of one pair of files by the delta engine, measured: a line of JSON.
 //!
 //! `codec EFFORT BASE TARGET [DELTA]`; an empty BASE name is a whole copy. CPU seconds are of this process,
-//! which works in one thread; memory is what lies beyond mapped files. `benches/codec.py` runs it over corpora.
+//! which works in one thread; memory is what lies beyond mapped files, and `CODEC_MEMORY_MIB` how much of it encoding may
+//! take if that is more than by default. `benches/codec.py` runs it over corpora.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -31,7 +32,9 @@ fn main() -> io::Result<()> {
     let workspace = Workspace::create(&std::env::temp_dir(), Duration::from_secs(86400))?;
     let base = if base.is_empty() { Bytes::from(Vec::new()) } else { read(&workspace, Path::new(base))? };
     let target = read(&workspace, Path::new(target))?;
-    let work = Work { effort, threads: 1, scratch: &workspace, watch: &|_| Ok(()) };
+    let mebibytes = std::env::var("CODEC_MEMORY_MIB").ok().and_then(|text| text.parse::<u64>().ok());
+    let memory = mebibytes.unwrap_or(0) << 20;
+    let work = Work { effort, threads: 1, memory, scratch: &workspace, watch: &|_| Ok(()) };
     let place = rest.first().map_or_else(|| workspace.path().join("delta"), PathBuf::from);
     let pair = Pair { base: &base, target: &target };
 

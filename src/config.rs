@@ -11,8 +11,8 @@ use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::git::{Config, Operation, Origin};
 use crate::model::limits::{
-    CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, LEFTOVER_AGE, MEMORY_MAX_BYTES, PART_MIN_BYTES,
-    SINGLE_PUT_MAX_BYTES, THREADS_MAX,
+    CACHE_DISK_MAX_PERCENT, CACHE_MAX_BYTES, CODEC_MEMORY_BYTES, LEFTOVER_AGE, MEMORY_MAX_BYTES,
+    PART_MIN_BYTES, SINGLE_PUT_MAX_BYTES, THREADS_MAX,
 };
 use crate::model::location::SCHEME;
 use crate::model::{Location, LocationError, Oid, S3Location};
@@ -93,6 +93,8 @@ pub struct Settings {
     pub threads: usize,
     /// Bytes beyond mapped files that codecs of all agents of this machine take together.
     pub memory_max_bytes: u64,
+    /// Bytes of it that one object may take.
+    pub object_memory_bytes: u64,
     /// Patience with an S3 service.
     pub s3: S3Options,
     /// Patience with the transfer of one object, where it has an end.
@@ -139,6 +141,7 @@ impl Settings {
             effort: source.effort()?,
             threads: source.threads()?,
             memory_max_bytes: source.size("memory", MEMORY_MAX_BYTES)?,
+            object_memory_bytes: source.size("objectMemory", CODEC_MEMORY_BYTES)?,
             s3,
             transfer_patience: Some(source.duration("transferTimeout", Duration::ZERO)?)
                 .filter(|time| !time.is_zero()),

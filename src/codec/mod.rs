@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use crate::model::CodecName;
-use crate::model::limits::MATCH_TABLE_MAX_BYTES;
+use crate::model::limits::{CODEC_MEMORY_BESIDE_TABLE_BYTES, CODEC_MEMORY_BYTES};
 
 mod bytes;
 mod container;
@@ -84,6 +84,8 @@ pub struct Work<'a> {
     pub effort: Effort,
     /// Threads to use, at least one.
     pub threads: usize,
+    /// Bytes that encoding may take beyond mapped files; less than 512 MiB is taken for that.
+    pub memory: u64,
     /// Where bytes go that do not fit into memory.
     pub scratch: &'a dyn Scratch,
     /// Who is told of progress, and may end the work.
@@ -92,8 +94,8 @@ pub struct Work<'a> {
 
 impl Work<'_> {
     /// Bytes of the table of a base's strings: a finer table finds shorter matches in a large base.
-    const fn table_bytes_max(&self) -> usize {
-        MATCH_TABLE_MAX_BYTES
+    fn table_bytes_max(&self) -> usize {
+        (self.memory.max(CODEC_MEMORY_BYTES) - CODEC_MEMORY_BESIDE_TABLE_BYTES) as usize
     }
 }
 
@@ -166,7 +168,8 @@ pub struct Pair<'a> {
 
 /// Packs the difference of an object from a base into `sink`.
 ///
-/// Memory beyond the two and the scratch is bounded by `MATCH_TABLE_MAX_BYTES` and about 80 MiB a thread.
+/// Memory beyond the two and the scratch is bounded by a table of `work.memory` less 256 MiB, and about 80 MiB a
+/// thread.
 ///
 /// # Errors
 /// `Io` with what writing or watching said.

@@ -79,7 +79,8 @@ mod tests {
     use crate::codec::{Effort, Memory};
 
     fn of(bytes: &[u8]) -> Sketch {
-        let work = Work { effort: Effort::Default, threads: 1, scratch: &Memory, watch: &|_| Ok(()) };
+        let work =
+            Work { effort: Effort::Default, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
         sketch(bytes, &work).expect("a sketch")
     }
 

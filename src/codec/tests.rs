@@ -9,7 +9,7 @@ use crate::codec::deflate::symbols::{LENGTH_SYMBOL, distance_symbol};
 use crate::codec::deflate::trees::{Histogram, zlib_header};
 
 const WORK: Work<'static> =
-    Work { effort: Effort::Default, threads: 2, scratch: &Memory, watch: &|_| Ok(()) };
+    Work { effort: Effort::Default, threads: 2, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
 
 struct Random(u64);
 

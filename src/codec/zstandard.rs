@@ -161,7 +161,13 @@ mod tests {
     }
 
     fn work() -> Work<'static> {
-        Work { effort: Effort::Default, threads: 1, scratch: &crate::codec::Memory, watch: &|_| Ok(()) }
+        Work {
+            effort: Effort::Default,
+            threads: 1,
+            memory: 0,
+            scratch: &crate::codec::Memory,
+            watch: &|_| Ok(()),
+        }
     }
 
     fn delta(base: &[u8], target: &[u8]) -> Vec<u8> {

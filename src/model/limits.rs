@@ -58,11 +58,12 @@ pub const HISTORY_MAX_VERSIONS: usize = 10_000;
 /// The largest header of a copy: fixed fields, a full chain and the checksum.
 pub const HEADER_MAX_BYTES: usize = 8 + 80 + 80 * CHAIN_DEPTH_MAX + 32;
 
-/// The table of a base's strings while a delta is made. It grows with the base up to this; then its step does.
-pub const MATCH_TABLE_MAX_BYTES: usize = 256 << 20;
-
-/// What one encoding takes of the memory beyond mapped files at most: its table, and models for a few threads.
+/// What one encoding takes of the memory beyond mapped files at most, where it is not set: the table of a base's
+/// strings, and models for a few threads. There is nothing to be gained from less.
 pub const CODEC_MEMORY_BYTES: u64 = 512 << 20;
+
+/// What of it the table leaves to all else. The table grows with the base up to the rest; then its step does.
+pub const CODEC_MEMORY_BESIDE_TABLE_BYTES: u64 = 256 << 20;
 
 /// What all agents of a machine take together at most, where it is not set.
 pub const MEMORY_MAX_BYTES: u64 = 2 << 30;

@@ -72,7 +72,7 @@ impl Machine {
         let slots =
             private.as_deref().map_or_else(|| workspace.path().join("slots"), |folder| folder.join("slots"));
         Ok(Self {
-            budget: Budget::new(&slots, settings.memory_max_bytes, settings.threads),
+            budget: Budget::new(&slots, settings),
             cache: Cache::new(private, settings.cache_max_bytes),
             workspace,
             effort: settings.effort,

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use crate::cancel::{self, Cancel};
+use crate::config::Settings;
 use crate::disk::{Slots, Taken};
 use crate::error::{Error, Result};
 use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES, PERMIT_THREADS_MAX};
@@ -14,6 +15,7 @@ use crate::model::limits::{CODEC_MEMORY_BYTES, PERMIT_OBJECT_MIN_BYTES, PERMIT_T
 /// The shares of this machine.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    share_bytes: u64,
     memory: Slots,
     cores: Slots,
 }
@@ -38,13 +40,22 @@ impl Permit {
 }
 
 impl Budget {
-    /// Shares `memory` bytes and `threads` cores among the processes that use `folder`.
-    pub(crate) fn new(folder: &Path, memory: u64, threads: usize) -> Self {
-        let shares = usize::try_from(memory / CODEC_MEMORY_BYTES).unwrap_or(usize::MAX).min(threads.max(1));
+    /// Shares memory and cores, as many as are set, among the processes that use `folder`.
+    pub(crate) fn new(folder: &Path, settings: &Settings) -> Self {
+        let (threads, all_bytes) = (settings.threads, settings.memory_max_bytes.max(CODEC_MEMORY_BYTES));
+        let share_bytes = settings.object_memory_bytes.clamp(CODEC_MEMORY_BYTES, all_bytes);
+        let shares = usize::try_from(all_bytes / share_bytes).unwrap_or(usize::MAX);
+        let shares = shares.min(threads.max(1));
         Self {
+            share_bytes,
             memory: Slots::new(folder.to_path_buf(), "memory", shares),
             cores: Slots::new(folder.to_path_buf(), "core", threads),
         }
+    }
+
+    /// Returns how many bytes of memory a share is.
+    pub(crate) const fn share_bytes(&self) -> u64 {
+        self.share_bytes
     }
 
     /// Waits for a share to work on an object of `size` bytes.
@@ -74,11 +85,32 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::Config;
+
+    fn settings(memory: &str, object_memory: &str) -> Settings {
+        let set = [
+            ("lfs-delta.memory", memory),
+            ("lfs-delta.objectmemory", object_memory),
+            ("lfs-delta.threads", "2"),
+        ];
+        Settings::read(&Config::from_pairs(&set, &[])).expect("settings")
+    }
+
+    #[test]
+    fn a_share_is_what_one_object_may_take_and_never_more_than_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (memory, object_memory, mebibytes) in
+            [("2G", "1536M", 1536), ("2G", "0", 512), ("1G", "8G", 1024), ("0", "1G", 512)]
+        {
+            let budget = Budget::new(folder.path(), &settings(memory, object_memory));
+            assert_eq!(budget.share_bytes() >> 20, mebibytes, "{memory} {object_memory}");
+        }
+    }
 
     #[test]
     fn shares_are_bounded_by_memory_and_a_small_object_needs_none() {
         let folder = tempfile::tempdir().expect("a folder");
-        let budget = Budget::new(folder.path(), 2 * CODEC_MEMORY_BYTES, 2);
+        let budget = Budget::new(folder.path(), &settings("1G", "512M"));
         let cancel = Cancel::default();
         let first = budget.wait(PERMIT_OBJECT_MIN_BYTES, &cancel).expect("a share");
         assert_eq!(first.threads(), 2);

@@ -121,7 +121,7 @@ impl Transfer {
         // Without a folder that all agents share, each has the whole budget: a workspace of its own serves.
         let slots =
             private.as_deref().map_or_else(|| workspace.path().join("slots"), |folder| folder.join("slots"));
-        let budget = Budget::new(&slots, settings.memory_max_bytes, settings.threads);
+        let budget = Budget::new(&slots, &settings);
         let shared = private.as_ref().and_then(|_| settings.store_folder(&location));
         Ok(Self {
             depot: Depot::new(store, shared.clone()),
@@ -188,7 +188,8 @@ impl Transfer {
 
     /// Returns what codecs work with.
     fn work<'a>(&'a self, permit: &Permit, watch: Watch<'a>) -> Work<'a> {
-        Work { effort: self.effort, threads: permit.threads(), scratch: &self.workspace, watch }
+        let (effort, memory) = (self.effort, self.budget.share_bytes());
+        Work { effort, threads: permit.threads(), memory, scratch: &self.workspace, watch }
     }
 
     /// Returns where git-lfs or the cache has an object of this size; its bytes are not proven.

@@ -22,7 +22,7 @@ const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Default, Effort::Max];
 
 /// Work in memory that nobody watches.
 fn work(effort: Effort, threads: usize) -> Work<'static> {
-    Work { effort, threads, scratch: &Memory, watch: &|_| Ok(()) }
+    Work { effort, threads, memory: 0, scratch: &Memory, watch: &|_| Ok(()) }
 }
 
 /// What a payload is, and the payload.

@@ -17,7 +17,7 @@ use crate::world::{MANIFEST, Object, World, assert_report};
 
 /// What codecs work with here.
 fn work() -> Work<'static> {
-    Work { effort: Effort::Fast, threads: 1, scratch: &Memory, watch: &|_| Ok(()) }
+    Work { effort: Effort::Fast, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) }
 }
 
 /// Both directions must fail alike, and store or keep nothing; `parts` are in both messages.

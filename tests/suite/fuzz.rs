@@ -244,7 +244,7 @@ impl io::Write for Bounded {
 }
 
 fn work() -> Work<'static> {
-    Work { effort: Effort::Fast, threads: 1, scratch: &Memory, watch: &|_| Ok(()) }
+    Work { effort: Effort::Fast, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) }
 }
 
 fn base_and_target() -> (Vec<u8>, Vec<u8>) {
