@@ -43,6 +43,7 @@ install_debian_packages() {
     if [[ ${#soak[@]} -gt 0 ]]; then
         has pigz || missing+=(pigz)
         has zopfli || missing+=(zopfli)
+        has libdeflate-gzip || missing+=(libdeflate-tools)
         has 7z || missing+=(p7zip-full)
         has zip || missing+=(zip)
         has node || missing+=(nodejs)

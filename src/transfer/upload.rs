@@ -372,7 +372,7 @@ impl Transfer {
         // The header says what encoding found: its place is kept free.
         file.write_all(&vec![0; Header::size(chain.depth())]).map_err(disk_failed)?;
         let mut sink = io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
-        let Some(encoded) = encode(&mut sink)? else { return Ok(None) };
+        let Some(encoded) = unless_faulty(encode(&mut sink), target.version)? else { return Ok(None) };
         sink.flush().map_err(disk_failed)?;
         drop(sink);
         let header = Header {
@@ -600,5 +600,31 @@ impl Write for Counter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Takes a fault of a codec, which costs bytes but not the push, for nothing to be gained.
+fn unless_faulty(outcome: codec::Result<Option<Encoded>>, version: Version) -> Result<Option<Encoded>> {
+    match outcome {
+        Err(error) if !matches!(error, codec::Error::Io(_)) => {
+            tracing::error!(oid = %version.oid, %error, "a codec failed: not used");
+            Ok(None)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Oid;
+
+    #[test]
+    fn a_fault_of_a_codec_does_not_fail_the_push_and_a_full_disk_does() {
+        let version = Version { oid: Oid::of(b"abc"), size: 3 };
+        let fault = codec::Error::Corrupt { reason: "segments overlap".into() };
+        assert!(matches!(unless_faulty(Err(fault), version), Ok(None)));
+        let full = codec::Error::Io(io::ErrorKind::StorageFull.into());
+        assert!(unless_faulty(Err(full), version).is_err());
     }
 }

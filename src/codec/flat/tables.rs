@@ -7,6 +7,7 @@
 //!
 //! Nothing here is part of the format: any list of segments can be coded.
 
+use super::GROUP;
 use super::address::Addresses;
 use super::frames::{self, Frames};
 use super::image::Image;
@@ -165,12 +166,19 @@ fn realign_table(
         target_veil: &veil,
         mismatch: MISMATCH,
     };
-    let mut better = matcher::find_segments(pair, &seeds, 0..to.bytes.len());
+    let mut better = Vec::new();
+    let (mut at, end) = (to.start, to.start + to.bytes.len());
+    while at < end {
+        // Groups are coded apart: no segment may lie in two.
+        let next = (at / GROUP + 1).saturating_mul(GROUP).min(end);
+        better.extend(matcher::find_segments(pair, &seeds, at - to.start..next - to.start));
+        at = next;
+    }
     for segment in &mut better {
         segment.base += from.start;
         segment.target += to.start;
     }
-    let range = to.start..to.start + to.bytes.len();
+    let range = to.start..end;
     let inside = frames::clip(&segments, &range);
     if cost(&better, from, to, base) >= cost(&inside, from, to, base) {
         return segments;
@@ -205,21 +213,21 @@ mod tests {
     const CODE: usize = 1 << 16;
     const COUNT: usize = 400;
 
-    /// Code of which nothing changed, and behind it relocations: slots in order, targets all over the code.
-    fn image(first: usize) -> (Vec<u8>, Image) {
+    /// Zeros, code of which nothing changed, and behind it relocations: slots in order, targets all over the code.
+    fn image_at(place: usize, first: usize) -> (Vec<u8>, Image) {
         let row = |index: usize| {
             let fields = [(1 << 20) + 8 * index, 8, index * 25_771 % CODE];
             fields.map(|field| (field as u64).to_le_bytes()).concat()
         };
         let rows: Vec<u8> = (first..COUNT).flat_map(row).collect();
         let code = (0..CODE / 4).flat_map(|at| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes());
-        let all: Vec<u8> = code.chain(rows.iter().copied()).collect();
+        let all: Vec<u8> = vec![0; place].into_iter().chain(code).chain(rows.iter().copied()).collect();
         let part = |offset: u64, len: u64, is_code| Part { offset, address: offset, len, span: len, is_code };
         let (offset, len) = (CODE as u64, rows.len() as u64);
         let table = RowTable { name: b".rela".to_vec(), offset, len, rows: Rows::Relocations };
         let image = Image {
             machine: Machine::X86,
-            at: 0,
+            at: place as u64,
             end: all.len() as u64,
             parts: vec![part(0, offset, true), part(offset, len, false)],
             anchors: Vec::new(),
@@ -228,6 +236,10 @@ mod tests {
             tables: vec![table],
         };
         (all, image)
+    }
+
+    fn image(first: usize) -> (Vec<u8>, Image) {
+        image_at(0, first)
     }
 
     #[test]
@@ -240,6 +252,20 @@ mod tests {
         let addresses = Addresses::new(layout, &by_bytes, &base);
         let found = realign(by_bytes, &addresses, &base, &target, 1 << 20);
         assert_eq!(found, [code, Segment { target: CODE + ROW, base: CODE, len: rows }]);
+    }
+
+    #[test]
+    fn a_table_that_lies_in_two_groups_has_no_segment_in_both() {
+        let place = GROUP - CODE - COUNT / 2 * ROW;
+        let ((base, old), (target, new)) = (image_at(place, 1), image_at(place, 0));
+        let by_bytes = vec![Segment { target: place, base: place, len: CODE }];
+        let layout = Layout { base: vec![old], target: vec![new], ..Layout::default() };
+        let addresses = Addresses::new(layout, &by_bytes, &base);
+        let found = realign(by_bytes, &addresses, &base, &target, 1 << 20);
+        let groups = |segment: &Segment| segment.target / GROUP..=(segment.target_end() - 1) / GROUP;
+        assert!(found.iter().all(|segment| groups(segment).count() == 1), "{found:?}");
+        let covered: usize = found.iter().map(|segment| segment.len).sum();
+        assert_eq!(covered, CODE + (COUNT - 1) * ROW, "{found:?}");
     }
 
     #[test]

@@ -32,9 +32,11 @@ const fn packer(program: &'static str, package: &'static str, script: &'static s
     Packer { program, package, script }
 }
 
-const PACKERS: [Packer; 10] = [
+const PACKERS: [Packer; 12] = [
     packer("gzip", "gzip", "gzip -c -$1 plain"),
     packer("pigz", "pigz", "pigz -c -$1 -b 128 -p 3 plain"),
+    packer("libdeflate-gzip", "libdeflate-tools", "libdeflate-gzip -c -$1 plain"),
+    packer("libdeflate-gzip", "libdeflate-tools", "libdeflate-gzip -c -12 plain"),
     packer("zopfli", "zopfli", "zopfli -c --i1 plain"),
     packer("7z", "p7zip-full", "7z a -tgzip -mx$1 -si -so x.gz < plain"),
     packer("7z", "p7zip-full", "7z a -tzip -bso0 -mx$1 packed.zip plain && cat packed.zip"),
