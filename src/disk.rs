@@ -538,4 +538,9 @@ impl Fingerprint {
         let data = file.metadata()?;
         Ok(Self { size: data.len(), modified: data.modified().ok() })
     }
+
+    /// Returns how many bytes the file had.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
 }

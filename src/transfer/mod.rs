@@ -236,25 +236,26 @@ impl Transfer {
         spill.finish().map(Some)
     }
 
-    /// Hashes a local file to prove that it is the object, and tells what shows that it changes later.
-    fn prove_local(&self, path: &Path, version: Version, meter: &Meter) -> Result<Fingerprint> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => Error::LocalMissing { path: path.to_path_buf() },
-            _ => Error::disk(format!("read {}", path.display()), source),
-        };
-        let mut file = File::open(path).map_err(failed)?;
-        let fingerprint = Fingerprint::of(&file).map_err(failed)?;
-        let mut hasher = Hasher::default();
-        let size = disk::copy(&mut file, &mut io::sink(), &mut |bytes| {
-            hasher.update(bytes);
-            meter.add(bytes.len() as u64);
-            self.cancel.check()
-        });
-        let (size, found) = (size.map_err(failed)?, hasher.finish());
-        if (found != version.oid || size != version.size) && self.depot.rules().hold("R2") {
-            return Err(Error::LocalCorrupt { path: path.to_path_buf(), found });
+    /// Looks whether a local file may be the object, and tells what shows that it changes later.
+    ///
+    /// Whether it is the object turns out when it is read to be stored: whatever is published is hashed on the way.
+    fn look_at_local(&self, path: &Path, version: Version) -> Result<Fingerprint> {
+        let fingerprint = File::open(path).and_then(|file| Fingerprint::of(&file));
+        let fingerprint = fingerprint.map_err(|source| local_failed(path, source))?;
+        if fingerprint.size() != version.size {
+            self.prove_local(path, version)?;
         }
         Ok(fingerprint)
+    }
+
+    /// Hashes a local file to prove that it is the object.
+    fn prove_local(&self, path: &Path, version: Version) -> Result<()> {
+        let hashed = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
+        let found = hashed.map_err(|source| local_failed(path, source))?;
+        if found != version.oid && self.depot.rules().hold("R2") {
+            return Err(Error::LocalCorrupt { path: path.to_path_buf(), found });
+        }
+        Ok(())
     }
 
     /// Waits until no other process of this machine works on an object.
@@ -288,6 +289,13 @@ struct Parts {
     settings: Settings,
     location: Location,
     session: Session,
+}
+
+fn local_failed(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::LocalMissing { path: path.to_path_buf() },
+        _ => Error::disk(format!("read {}", path.display()), source),
+    }
 }
 
 fn usable(folder: &Path) -> bool {

@@ -415,12 +415,30 @@ fn a_download_survives_the_failure_of_any_single_store_call() {
 
 #[test]
 fn a_corrupt_local_object_is_never_stored() {
-    let world = World::with_versions(1);
-    let path = object_path(&world.repo().join(".git/lfs"), &world.versions[0].0.oid);
-    std::fs::write(&path, vec![0; world.versions[0].1.len()]).expect("damage");
-    let refused = world.upload(0).expect_err("damaged");
-    assert_eq!(refused.kind(), crate::error::Kind::LocalCorrupt);
-    assert!(world.shapes(0).is_empty());
+    let mut seed = 1u64;
+    let mut noise = |len: usize| -> Vec<u8> {
+        let mut byte = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 56) as u8
+        };
+        (0..len).map(|_| byte()).collect()
+    };
+    // Alone it would be packed or stored as it is, behind another it would be a delta.
+    for number in [0, 1] {
+        let world = World::with_versions(2);
+        if number > 0 {
+            world.upload(0).expect("the version before");
+        }
+        let (version, bytes) = &world.versions[number];
+        let path = object_path(&world.repo().join(".git/lfs"), &version.oid);
+        for damaged in [vec![0; bytes.len()], noise(bytes.len()), bytes[1..].to_vec()] {
+            std::fs::write(&path, damaged).expect("damage");
+            let refused = world.upload(number).expect_err("damaged");
+            assert_eq!(refused.kind(), crate::error::Kind::LocalCorrupt, "{refused}");
+            assert!(refused.to_string().contains("their SHA-256 is"), "{refused}");
+            assert!(world.shapes(number).is_empty());
+        }
+    }
 }
 
 #[test]

@@ -13,13 +13,13 @@ use super::progress::Meter;
 use super::{Error, Permit, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
-use crate::depot::{Base, Presence, Settled};
+use crate::depot::{self, Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint, Hashing};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
 use crate::plan::{self, DeltaCost, Verdict};
-use crate::store::{Body, Source};
+use crate::store::{self, Body, Source};
 
 /// How an object came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +124,7 @@ impl Transfer {
             return Ok(Stored::Already);
         }
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
-        meter.stage(20, version.size);
-        let fingerprint = self.prove_local(&path, version, meter)?;
+        let fingerprint = self.look_at_local(&path, version)?;
         let target = Target { version, path: &path, fingerprint, owner };
         if presence != Presence::Absent {
             return self.store_beside(&target, meter);
@@ -181,7 +180,7 @@ impl Transfer {
     /// Stores an earlier version, unless somebody did so meanwhile.
     pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let path = self.own_path(version);
-        let fingerprint = self.prove_local(&path, version, meter)?;
+        let fingerprint = self.look_at_local(&path, version)?;
         self.store_locked(&Target { version, path: &path, fingerprint, owner: Owner::GitLfs }, earlier, meter)
     }
 
@@ -316,7 +315,7 @@ impl Transfer {
             Some(bytes) => Ok(bytes),
             // It was right a moment ago: prove it again, to say what it is now.
             None => {
-                self.prove_local(target.path, target.version, &Meter::silent())?;
+                self.prove_local(target.path, target.version)?;
                 Err(Error::Internal(format!("{} changes while it is read", target.path.display())))
             }
         }
@@ -439,8 +438,8 @@ impl Transfer {
             || sink.into_parts().1 != target.version.oid
             || header.id.oid != target.version.oid
         {
-            // Also what happens when the local file changed under our hands.
-            self.check_unchanged(target)?;
+            // Also what happens when the local file is not the object.
+            self.prove_local(target.path, target.version)?;
             tracing::error!(oid = %target.version.oid, ?decoded, "an encoded copy does not decode: not used");
             return Ok(None);
         }
@@ -521,6 +520,9 @@ impl Transfer {
             sent: &|count| meter.add(count),
         };
         let published = self.depot.publish(&name, &body);
+        if matches!(published, Err(depot::Error::Store(store::Error::Digest { .. }))) {
+            self.prove_local(target.path, target.version)?;
+        }
         // A file that changed under our hands is the better reason for whatever went wrong.
         self.check_unchanged(target)?;
         published.map_err(|error| self.depot_error(error))?;
@@ -535,7 +537,7 @@ impl Transfer {
         if now.map_err(|source| Error::disk("read the object", source))? == target.fingerprint {
             return Ok(());
         }
-        self.prove_local(target.path, target.version, &Meter::silent()).map(drop)
+        self.prove_local(target.path, target.version)
     }
 
     /// Compresses a few samples, so that nothing incompressible is packed in vain.
