@@ -8,6 +8,7 @@ use super::container::expand::Opener;
 use super::container::pairing::Pairing;
 use super::delta::Limits;
 use super::{Result, Work};
+use crate::model::limits::SKETCHED_MAX_BYTES;
 use crate::model::sketch::{SKETCH_BUCKETS, Sketch};
 
 /// Bits of the rolling hash that must be zero at a feature.
@@ -37,18 +38,22 @@ const fn mix(seed: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Sketches an object, its deflate streams opened: 1 GB/s, and what inflating takes.
+/// Sketches an object of `size` bytes by its first ones, deflate streams opened: 1 GB/s, and what inflating takes.
+///
+/// Only `SKETCHED_MAX_BYTES` of what is given count, and of what they expand to eight times as much: versions of an
+/// object are alike there, too, and whoever stores gigabytes need not read them once more.
 ///
 /// # Errors
 /// `Io` with what the scratch memory or the watch said.
-pub fn sketch(file: &[u8], work: &Work<'_>) -> Result<Sketch> {
+pub fn sketch(file: &[u8], size: u64, work: &Work<'_>) -> Result<Sketch> {
+    let file = &file[..file.len().min(SKETCHED_MAX_BYTES as usize)];
     let pairing = Pairing::of(&[], file);
     if pairing.is_empty() {
-        return of_bytes(file, file.len() as u64, work);
+        return of_bytes(file, size, work);
     }
-    let limits = Limits::default();
+    let limits = Limits { plain_max_bytes: 8 * SKETCHED_MAX_BYTES, ..Limits::default() };
     let (expansion, _) = Opener::target(work.scratch, &limits, &pairing.of_target(), file, &pairing.target)?;
-    of_bytes(expansion.plain.bytes(), file.len() as u64, work)
+    of_bytes(expansion.plain.bytes(), size, work)
 }
 
 fn of_bytes(bytes: &[u8], size: u64, work: &Work<'_>) -> Result<Sketch> {
@@ -81,7 +86,7 @@ mod tests {
     fn of(bytes: &[u8]) -> Sketch {
         let work =
             Work { effort: Effort::Default, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
-        sketch(bytes, &work).expect("a sketch")
+        sketch(bytes, bytes.len() as u64, &work).expect("a sketch")
     }
 
     fn noise(seed: u64, size: usize) -> Vec<u8> {

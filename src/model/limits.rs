@@ -43,6 +43,9 @@ pub const CANDIDATES_TRIED_MAX: usize = 3;
 /// A base that is smaller than the object by more than this cannot save much of it.
 pub const CANDIDATE_SIZE_MAX_RATIO: u64 = 16;
 
+/// Of an object so many of its first bytes are sketched.
+pub const SKETCHED_MAX_BYTES: u64 = 64 << 20;
+
 /// Of the candidates, so many are sketched for one object ...
 pub const SKETCHES_MAX: usize = 6;
 

@@ -6,13 +6,20 @@
 //! What surprises: of objects that are being pushed together only those count that this machine knows to be stored.
 //! Nobody waits for another: a folder of a thousand frames is one DeltaSpace, and eight agents push it at once.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use super::upload::Target;
-use super::{Result, Transfer};
+use super::{Error, Result, Transfer};
 use crate::codec;
 use crate::depot::Settled;
+use crate::disk::{self, Spill};
 use crate::git::names::Origin;
 use crate::git::{Families, Relative, Version};
-use crate::model::limits::{CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX};
+use crate::model::limits::{
+    CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX,
+};
 use crate::model::{Hint, Oid, Sketch, Space};
 use crate::plan::{self, Candidate};
 
@@ -146,23 +153,33 @@ impl Transfer {
 
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {
         let known = self.lock_sketches().get(&target.version.oid).copied();
-        known.map_or_else(|| self.sketch(target.version, &self.target_bytes(target)?), Ok)
+        known.map_or_else(|| self.sketch(target.version, target.path), Ok)
     }
 
-    /// Sketches an object that is at hand; `None` where its bytes are wrong or cannot be had.
+    /// Sketches an object that is at hand; `None` where it cannot be had.
     fn sketch_at_hand(&self, version: Version) -> Result<Option<Sketch>> {
         let known = self.lock_sketches().get(&version.oid).copied();
         if known.is_some() {
             return Ok(known);
         }
-        let bytes = self.read_at_hand(version)?;
-        bytes.map(|bytes| self.sketch(version, &bytes)).transpose()
+        let Some(path) = self.at_hand(version) else { return Ok(None) };
+        let sketched = self.sketch(version, &path);
+        let sketched = sketched.inspect_err(|error| tracing::info!(oid = %version.oid, %error, "no sketch"));
+        self.cancel.check().map_err(|_| Error::Cancelled)?;
+        Ok(sketched.ok())
     }
 
-    fn sketch(&self, version: Version, bytes: &[u8]) -> Result<Sketch> {
-        let permit = self.budget.wait(version.size, &self.cancel)?;
+    /// Sketches what is in a file. Nothing is proven: a wrong sketch costs compression only.
+    fn sketch(&self, version: Version, path: &Path) -> Result<Sketch> {
+        let permit = self.budget.wait(version.size.min(SKETCHED_MAX_BYTES), &self.cancel)?;
         let watch = |_| self.cancel.check();
-        let sketch = codec::sketch(bytes, &self.work(&permit, &watch))?;
+        let mut begin = Spill::new(&self.workspace);
+        let read = File::open(path).and_then(|file| {
+            disk::copy(&mut file.take(SKETCHED_MAX_BYTES), &mut begin, &mut |_| self.cancel.check())?;
+            begin.finish()
+        });
+        let bytes = read.map_err(|source| Error::disk(format!("read {}", path.display()), source))?;
+        let sketch = codec::sketch(&bytes, version.size, &self.work(&permit, &watch))?;
         self.lock_sketches().insert(version.oid, sketch);
         Ok(sketch)
     }
