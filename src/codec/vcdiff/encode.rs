@@ -9,13 +9,15 @@ use std::io::{self, Write};
 use super::density::{millibits, repeats};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
-use super::matching::{Copy, find_copies};
+use super::matching::find_copies;
 use super::secondary::{Context, Model, Search, Secondary, Squeezer};
+use super::texts::{Copy, Texts};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
 use crate::codec::{Effort, Result};
 
-/// Bytes of a window: what stock xdelta3 writes.
-const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of a window: the most that stock xdelta3 reads. It writes 8 MiB, but every window costs a header, the ends of three
+/// streams, and what it could have copied from the one before.
+const WINDOW_BYTES: usize = 16 << 20;
 
 /// Bytes of the base that copies come from: xdelta3 counts in 32 bits.
 const BASE_MAX_BYTES: usize = 1 << 31;
@@ -51,8 +53,8 @@ pub fn encode(
         Effort::Default => 4,
         Effort::Max => 2,
     };
-    let copies = find_copies(base, target, step, check)?;
-    let mut windows = split(base.len(), target, &copies);
+    let texts = Texts { base, target, window: WINDOW_BYTES };
+    let mut windows = split(texts, &find_copies(texts, step, check)?);
     let is_packed = pack(&mut windows, effort, check)?;
     let secondary = is_packed.then_some(Secondary::Lzma);
     sink.write_all(&Header { secondary, app_header: None }.to_bytes())?;
@@ -72,28 +74,28 @@ struct Window<'a> {
 }
 
 /// Cuts target and copies into windows.
-fn split<'a>(base_size: usize, target: &'a [u8], copies: &[Copy]) -> Vec<Window<'a>> {
+fn split<'a>(texts: Texts<'a>, copies: &[Copy]) -> Vec<Window<'a>> {
+    let target = texts.target;
     let mut copies = copies.iter().copied().peekable();
     let mut windows = Vec::new();
+    let mut at = 0;
     // Stock xdelta3 makes no file of a delta without windows, so there is one for an empty target too.
-    let first = target.split_at(target.len().min(WINDOW_BYTES));
-    for (number, bytes) in std::iter::once(first.0).chain(first.1.chunks(WINDOW_BYTES)).enumerate() {
-        let start = number * WINDOW_BYTES;
-        let end = start + bytes.len();
-        let mut window = Window { target: bytes, sections: Default::default(), packed: 0 };
-        let mut at = start;
+    while at < target.len() || windows.is_empty() {
+        let end = texts.window_of(at).end;
+        let mut window = Window { target: &target[at..end], sections: Default::default(), packed: 0 };
         while let Some(copy) = copies.peek_mut().filter(|copy| copy.target < end) {
             let size = copy.size.min(end - copy.target);
             window.add(&target[at..copy.target]);
-            window.copy(base_size + copy.target - start - copy.base, size);
+            window.copy(texts.distance(*copy), size);
             at = copy.target + size;
             if size < copy.size {
-                *copy = Copy { target: at, base: copy.base + size, size: copy.size - size };
+                *copy = Copy { target: at, source: copy.source + size, size: copy.size - size };
                 break;
             }
             copies.next();
         }
         window.add(&target[at..end]);
+        at = end;
         windows.push(window);
     }
     windows

@@ -15,6 +15,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use super::{Effort, Result};
 
+mod alternatives;
 mod anchors;
 mod decode;
 mod density;
@@ -27,7 +28,9 @@ mod secondary;
 mod seeds;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod varint;
+mod weighing;
 
 pub use secondary::Secondary;
 
