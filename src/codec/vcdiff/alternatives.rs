@@ -101,25 +101,30 @@ impl<'a> Alternatives<'a> {
     /// Lets matches begin as early as they can, and takes them where they reach farther than what was found.
     fn begun_early(&self, mut matches: Vec<Option<Match>>) -> Vec<Option<Match>> {
         for index in (1..matches.len()).rev() {
-            let (at, next) = (self.positions[index - 1], self.positions[index]);
-            let Some(later) = matches[index].filter(|_| next == at + 1) else { continue };
-            if matches[index - 1].is_none_or(|own| own.end < later.end) && self.begins_before(later, at) {
-                matches[index - 1] = Some(Match { source: later.source - 1, end: later.end });
+            let Some(later) = matches[index] else { continue };
+            if matches[index - 1].is_none_or(|own| own.end < later.end) {
+                let (from, to) = (self.positions[index - 1], self.positions[index]);
+                let earlier = self.begun_at(later, from..to).map(|source| Match { source, ..later });
+                matches[index - 1] = earlier.or(matches[index - 1]);
             }
         }
         matches
     }
 
-    /// Returns whether a match of the position behind `at` could begin at `at`.
-    fn begins_before(&self, later: Match, at: usize) -> bool {
+    /// Returns the source of a match that begins where a stretch ends, if it could begin with the stretch.
+    fn begun_at(&self, later: Match, stretch: Range<usize>) -> Option<usize> {
         let Texts { base, target, .. } = self.texts;
-        match later.source.checked_sub(base.len()) {
-            None => later.source > 0 && base[later.source - 1] == target[at],
+        let source = later.source.checked_sub(stretch.len())?;
+        let there = match source.checked_sub(base.len()) {
+            None if later.source < base.len() => &base[source..later.source],
+            None => return None,
             Some(earlier) => {
-                let window = self.texts.window_of(at);
-                earlier > window.start && later.end <= window.end && target[earlier - 1] == target[at]
+                let window = self.texts.window_of(stretch.start);
+                (earlier >= window.start && later.end <= window.end).then_some(())?;
+                &target[earlier..earlier + stretch.len()]
             }
-        }
+        };
+        (there == &target[stretch]).then_some(source)
     }
 
     fn anchor_at(&self, at: usize) -> Option<&Copy> {

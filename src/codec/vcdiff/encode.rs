@@ -6,7 +6,7 @@
 
 use std::io::{self, Write};
 
-use super::density::{millibits, repeats};
+use super::density::{millibits, repeated_permille};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
 use super::matching::find_copies;
@@ -30,6 +30,10 @@ const ADDRESSES: usize = 2;
 const DENSE_MILLIBITS: u64 = 7900;
 /// Data of which a sample stays larger than this is not compressed: LZMA takes most of the time.
 const DENSE_PERMILLE: usize = 992;
+/// Data of which more than this occurs twice is compressed all the same.
+const DENSE_REPEATED_PERMILLE: u32 = 20;
+/// Below this, looking far finds less than the longer distances cost.
+const NEAR_REPEATED_PERMILLE: u32 = 3;
 /// Bytes of a section that are compressed to see what comes of it.
 const SAMPLE_BYTES: usize = 128 << 10;
 /// Below this the best compression takes no time.
@@ -179,7 +183,7 @@ fn pack_kind(
 
 /// Returns whether compressing a section would hardly make it smaller.
 fn is_dense(section: &[u8], model: Model) -> Result<bool> {
-    if millibits(section) < DENSE_MILLIBITS || repeats(section) {
+    if millibits(section) < DENSE_MILLIBITS || repeated_permille(section) > DENSE_REPEATED_PERMILLE {
         return Ok(false);
     }
     let sample = sample(section);
@@ -191,6 +195,7 @@ fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     let size: usize = plain.iter().map(|section| section.len()).sum();
     let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
     let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
+    let is_far = |section: &&[u8]| repeated_permille(section) >= NEAR_REPEATED_PERMILLE;
     let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
     let context = match kind {
         DATA => data_context(&samples)?,
@@ -199,7 +204,8 @@ fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     };
     let search = match effort {
         Effort::Max => Search::Thorough,
-        _ if is_light => Search::Light,
+        _ if is_light && plain.iter().any(is_far) => Search::Light,
+        _ if is_light => Search::Near,
         Effort::Fast => Search::Quick,
         Effort::Default if size < SMALL_BYTES => Search::Thorough,
         Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
@@ -216,7 +222,7 @@ fn data_context(samples: &[u8]) -> Result<Context> {
 
 /// Returns what a sample would be compressed to.
 fn trial(sample: &[u8], context: Context) -> Result<usize> {
-    let mut squeezer = Squeezer::new(Model { size: sample.len(), context, search: Search::Light })?;
+    let mut squeezer = Squeezer::new(Model { size: sample.len(), context, search: Search::Near })?;
     Ok(squeezer.squeeze(sample)?.len())
 }
 

@@ -248,7 +248,8 @@ impl Scanner<'_> {
         let mut at = rival.target;
         let end = rival.target + rival.size.min(4 * ENOUGH);
         while at < end {
-            let Some(place) = at.checked_add_signed(self.shifts.0[0]).filter(|&it| it < self.base.len()) else {
+            let Some(place) = at.checked_add_signed(self.shifts.0[0]).filter(|&it| it < self.base.len())
+            else {
                 break;
             };
             let run = common_prefix(&self.base[place..], &self.target[at..end]);

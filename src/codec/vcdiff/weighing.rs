@@ -110,3 +110,82 @@ impl Weigher<'_> {
         copies
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::matching::find_copies;
+    use super::*;
+
+    fn noise(size: usize, mut state: u64) -> Vec<u8> {
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..size).map(next).collect()
+    }
+
+    /// Weighs, and looks whether every copy is one.
+    fn weighed(base: &[u8], target: &[u8], window: usize) -> Vec<Copy> {
+        let texts = Texts { base, target, window };
+        let copies = find_copies(texts, 1, &|| Ok(())).expect("found");
+        let both = [base, target].concat();
+        let mut done = 0;
+        for copy in &copies {
+            assert!(copy.target >= done, "{copy:?} overlaps");
+            done = copy.target + copy.size;
+            let same = (0..copy.size).all(|at| both[copy.source + at] == target[copy.target + at]);
+            assert!(same, "{copy:?} is no copy");
+            if copy.source < base.len() {
+                assert!(copy.source + copy.size <= base.len(), "{copy:?} leaves the base");
+            } else {
+                let start = texts.window_of(copy.target).start;
+                assert!(copy.source >= base.len() + start, "{copy:?} is from before its window");
+                assert!(done <= texts.window_of(copy.target).end, "{copy:?} leaves its window");
+            }
+        }
+        copies
+    }
+
+    #[test]
+    fn what_comes_twice_is_told_once() {
+        let (base, new) = (noise(10_000, 1), noise(300, 2));
+        let target = [&base[..4000], &new, &base[4000..], &new].concat();
+        let copies = weighed(&base, &target, 1 << 20);
+        let expected = [
+            Copy { target: 0, source: 0, size: 4000 },
+            Copy { target: 4300, source: 4000, size: 6000 },
+            Copy { target: 10_300, source: 14_000, size: 300 },
+        ];
+        assert_eq!(copies, expected);
+        assert_eq!(weighed(&base, &target, 10_000).len(), 2, "the second is in another window");
+    }
+
+    #[test]
+    fn of_two_places_that_begin_alike_the_longer_one_is_taken() {
+        let (same, rest) = (noise(200, 1), noise(3000, 2));
+        let base = [&same[..], &noise(500, 3), &same, &rest].concat();
+        let target = [&noise(100, 5)[..], &same, &rest].concat();
+        assert_eq!(weighed(&base, &target, 1 << 20), [Copy { target: 100, source: 700, size: 3200 }]);
+    }
+
+    #[test]
+    fn a_few_equal_bytes_far_away_are_no_copy() {
+        let base = noise(100_000, 1);
+        let target = [&noise(100, 2)[..], &base[70_000..70_008], &noise(100, 3)].concat();
+        assert_eq!(weighed(&base, &target, 1 << 20), []);
+    }
+
+    #[test]
+    fn copies_are_copies_whatever_the_texts_and_windows() {
+        let words: Vec<Vec<u8>> = (0..40).map(|seed| noise(3 + seed as usize % 17, seed)).collect();
+        for seed in 0..200 {
+            let picks = noise(1200, 1000 + seed);
+            let text = |picks: &[u8]| {
+                picks.iter().flat_map(|&pick| &words[usize::from(pick) % 40]).copied().collect()
+            };
+            let (base, target): (Vec<u8>, Vec<u8>) = (text(&picks[..700]), text(&picks[600..]));
+            let windows = [1, 7, 100, 1000, 1 << 20];
+            weighed(&base, &target, windows[seed as usize % windows.len()]);
+        }
+    }
+}
