@@ -32,16 +32,19 @@ const DENSE_MILLIBITS: u64 = 7900;
 const DENSE_PERMILLE: usize = 992;
 /// Data of which more than this occurs twice is compressed all the same.
 const DENSE_REPEATED_PERMILLE: u32 = 20;
-/// Below this, looking far finds less than the longer distances cost.
-const NEAR_REPEATED_PERMILLE: u32 = 3;
 /// Bytes of a section that are compressed to see what comes of it.
 const SAMPLE_BYTES: usize = 128 << 10;
+/// Bytes that are compressed to find out what predicts a kind of section.
+const MODEL_SAMPLE_BYTES: usize = 256 << 10;
 /// Below this the best compression takes no time.
 const SMALL_BYTES: usize = 256 << 10;
 /// Above this, weighing what LZMA finds takes longer than it gains.
 const LARGE_BYTES: usize = 512 << 10;
-/// Above this LZMA finds little, however hard it looks.
+/// Above this LZMA finds little, however hard it looks, unless more than a little occurs twice.
 const LIGHT_MILLIBITS: u64 = 7000;
+const LIGHT_REPEATED_PERMILLE: u32 = 30;
+/// Below this, looking far finds less than the longer distances cost.
+const NEAR_REPEATED_PERMILLE: u32 = 3;
 
 /// Writes a delta; see `super::encode`.
 pub fn encode(
@@ -186,7 +189,7 @@ fn is_dense(section: &[u8], model: Model) -> Result<bool> {
     if millibits(section) < DENSE_MILLIBITS || repeated_permille(section) > DENSE_REPEATED_PERMILLE {
         return Ok(false);
     }
-    let sample = sample(section);
+    let sample = sample(section, SAMPLE_BYTES);
     Ok(trial(&sample, model.context)? * 1000 > sample.len() * DENSE_PERMILLE)
 }
 
@@ -194,9 +197,10 @@ fn is_dense(section: &[u8], model: Model) -> Result<bool> {
 fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     let size: usize = plain.iter().map(|section| section.len()).sum();
     let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
-    let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
-    let is_far = |section: &&[u8]| repeated_permille(section) >= NEAR_REPEATED_PERMILLE;
-    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
+    let is_dense = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
+    let repeated = plain.iter().map(|section| repeated_permille(section)).max().unwrap_or(0);
+    let size_max = MODEL_SAMPLE_BYTES / plain.len().max(1);
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section, size_max)).collect();
     let context = match kind {
         DATA => data_context(&samples)?,
         INSTRUCTIONS => Context::Before,
@@ -204,8 +208,8 @@ fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     };
     let search = match effort {
         Effort::Max => Search::Thorough,
-        _ if is_light && plain.iter().any(is_far) => Search::Light,
-        _ if is_light => Search::Near,
+        _ if is_dense && repeated < NEAR_REPEATED_PERMILLE => Search::Near,
+        _ if is_dense && repeated < LIGHT_REPEATED_PERMILLE => Search::Light,
         Effort::Fast => Search::Quick,
         Effort::Default if size < SMALL_BYTES => Search::Thorough,
         Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
@@ -226,11 +230,11 @@ fn trial(sample: &[u8], context: Context) -> Result<usize> {
     Ok(squeezer.squeeze(sample)?.len())
 }
 
-/// Takes four pieces of a section, at places that are multiples of four.
-fn sample(section: &[u8]) -> Vec<u8> {
-    if section.len() <= SAMPLE_BYTES {
+/// Takes four pieces of a section, at places that are multiples of four, or all of it where it is small.
+fn sample(section: &[u8], size_max: usize) -> Vec<u8> {
+    if section.len() <= size_max {
         return section.to_vec();
     }
     let stride = (section.len() / 4).next_multiple_of(4);
-    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(SAMPLE_BYTES / 4)]).copied().collect()
+    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(size_max / 4)]).copied().collect()
 }
