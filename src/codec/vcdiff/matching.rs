@@ -1,11 +1,11 @@
-//! Finds what of a target is in its base: the copies that a delta is made of.
+//! Finds the copies that a delta is made of: the anchors, and what is between them, by one of two ways.
 //!
-//! Seeds of the base at regular steps go into a table; the target is scanned against it, and against the
-//! *shifts* (base position minus target position) of the last copies. LZMA comes after us: literals cost less
-//! than their eight bits, and a copy at a shift that was just used costs next to nothing. So many short
-//! copies at one shift are worth more than one that is a little longer elsewhere.
+//! Where little is between them, `weighing` finds the best. Else seeds of the base at regular steps go into a table; the
+//! target is scanned against it, and against the *shifts* (base position minus target position) of the last copies.
+//! LZMA comes after us: literals cost less than their eight bits, and a copy at a shift that was just used costs next
+//! to nothing. So many short copies at one shift are worth more than one that is a little longer elsewhere.
 //!
-//! Repetition within the target is left to LZMA, which sees what no copy covers as one piece.
+//! The scan leaves repetition within the target to LZMA, which sees what no copy covers as one piece.
 
 use std::io;
 
