@@ -15,8 +15,8 @@ use super::texts::{Copy, Texts};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
 use crate::codec::{Effort, Result};
 
-/// Bytes of a window: the most that stock xdelta3 reads. It writes 8 MiB, but every window costs a header, the ends of three
-/// streams, and what it could have copied from the one before.
+/// Bytes of a window: the most that stock xdelta3 reads. It writes 8 MiB, but every window costs a header, the ends of
+/// three streams, and what it could have copied from the one before.
 const WINDOW_BYTES: usize = 16 << 20;
 
 /// Bytes of the base that copies come from: xdelta3 counts in 32 bits.
@@ -196,9 +196,7 @@ fn is_dense(section: &[u8], model: Model) -> Result<bool> {
 /// Chooses how the sections of a kind are compressed.
 fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     let size: usize = plain.iter().map(|section| section.len()).sum();
-    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
-    let is_dense = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
-    let repeated = plain.iter().map(|section| repeated_permille(section)).max().unwrap_or(0);
+    let repeated = if kind == DATA { repeated_if_dense(plain, size) } else { None };
     let size_max = MODEL_SAMPLE_BYTES / plain.len().max(1);
     let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section, size_max)).collect();
     let context = match kind {
@@ -208,14 +206,21 @@ fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     };
     let search = match effort {
         Effort::Max => Search::Thorough,
-        _ if is_dense && repeated < NEAR_REPEATED_PERMILLE => Search::Near,
-        _ if is_dense && repeated < LIGHT_REPEATED_PERMILLE => Search::Light,
+        _ if repeated.is_some_and(|repeated| repeated < NEAR_REPEATED_PERMILLE) => Search::Near,
+        _ if repeated.is_some_and(|repeated| repeated < LIGHT_REPEATED_PERMILLE) => Search::Light,
         Effort::Fast => Search::Quick,
         Effort::Default if size < SMALL_BYTES => Search::Thorough,
         Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
         Effort::Default => Search::Fair,
     };
     Ok(Model { size, context, search })
+}
+
+/// How many of a thousand stretches occur twice, of data so dense that LZMA finds little else.
+fn repeated_if_dense(plain: &[&[u8]], size: usize) -> Option<u32> {
+    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
+    let is_dense = bits > LIGHT_MILLIBITS * size as u64;
+    if is_dense { plain.iter().map(|section| repeated_permille(section)).max() } else { None }
 }
 
 /// Finds out whether the data has records of four bytes, such as numbers.
@@ -230,11 +235,13 @@ fn trial(sample: &[u8], context: Context) -> Result<usize> {
     Ok(squeezer.squeeze(sample)?.len())
 }
 
-/// Takes four pieces of a section, at places that are multiples of four, or all of it where it is small.
+/// Takes four pieces of a section, or all of it where it is small; places and sizes are multiples of four, so that records
+/// of four bytes stay in step.
 fn sample(section: &[u8], size_max: usize) -> Vec<u8> {
     if section.len() <= size_max {
         return section.to_vec();
     }
     let stride = (section.len() / 4).next_multiple_of(4);
-    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(size_max / 4)]).copied().collect()
+    let size = size_max / 16 * 4;
+    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(size)]).copied().collect()
 }
