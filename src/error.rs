@@ -397,7 +397,12 @@ const fn row(kind: Kind, code: u32, exit: u8, fix: &'static str) -> KindEntry {
 /// All kinds. Codes are never given twice, not even after a kind is gone.
 pub const KINDS: &[KindEntry] = &[
     row(Kind::Git, 1001, 1, "see whether `git config --list` works here; git must be in PATH"),
-    row(Kind::NoRepository, 1002, 2, "run this inside of a git repository"),
+    row(
+        Kind::NoRepository,
+        1002,
+        2,
+        "run this inside of a git repository, or name a store: --store URL; a DeltaSpace: s3://… or file:///…",
+    ),
     row(
         Kind::NotSetUp,
         1003,

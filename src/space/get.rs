@@ -170,7 +170,9 @@ impl DeltaSpace<'_> {
 
     /// Opens what was found; `None` where another version took its place.
     fn open(&self, located: &Located) -> Result<Option<Box<dyn Read + Send>>> {
-        match self.store.get(&self.key(&located.name), &located.found) {
+        let key = self.key(&located.name);
+        self.observer.step(&format!("reading {key}, {} bytes", located.found.size));
+        match self.store.get(&key, &located.found) {
             Err(store::Error::NotFound { .. }) => Ok(None),
             opened => opened.map(Some).map_err(|error| self.failed(error)),
         }
@@ -178,7 +180,6 @@ impl DeltaSpace<'_> {
 
     fn restore_whole(&self, located: &Located, place: &mut Place<'_>) -> Result<Option<(Oid, u64)>> {
         let Some(mut reader) = self.open(located)? else { return Ok(None) };
-        self.observer.step(&format!("reading {}, {} bytes", located.name, located.found.size));
         let mut md5 = Md5::new();
         let mut start = Vec::new();
         let mut sink = Hashing::new(buffered(place.writer()));
@@ -263,7 +264,6 @@ impl DeltaSpace<'_> {
     /// Reads a delta into one piece; `None` where another version took its place.
     fn read_delta(&self, located: &Located) -> Result<Option<Bytes>> {
         let Some(mut reader) = self.open(located)? else { return Ok(None) };
-        self.observer.step(&format!("reading {}, {} bytes", located.name, located.found.size));
         let moved = &mut |bytes: &[u8]| self.observer.moved(bytes.len() as u64);
         let key = self.key(&located.name);
         let read = self.machine.gather(&mut reader, moved);
@@ -287,8 +287,7 @@ impl DeltaSpace<'_> {
             }
             looked.push(folder);
             let key = Key::artefact(folder, &FileName::reference());
-            let found = self.store.find(&key).map_err(|error| self.failed(error))?;
-            let Some(found) = found else {
+            let Some(found) = self.find_at(&key)? else {
                 reasons.push(format!("{key} is not there"));
                 continue;
             };

@@ -209,7 +209,12 @@ impl<'a> DeltaSpace<'a> {
     }
 
     fn find(&self, name: &FileName) -> Result<Option<Found>> {
-        self.store.find(&self.key(name)).map_err(|error| self.failed(error))
+        self.find_at(&self.key(name))
+    }
+
+    fn find_at(&self, key: &Key) -> Result<Option<Found>> {
+        self.observer.step(&format!("looking for {key}"));
+        self.store.find(key).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: store::Error) -> Error {
@@ -226,6 +231,7 @@ impl<'a> DeltaSpace<'a> {
     /// # Errors
     /// What the place says.
     pub fn files(&self) -> Result<Vec<Item>> {
+        self.observer.step(&format!("listing {}", self.url("")));
         let mut items = Vec::new();
         let mut visit = |item| {
             items.push(item);

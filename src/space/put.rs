@@ -224,7 +224,7 @@ impl DeltaSpace<'_> {
         if is_opened_by_xdelta3(&local.bytes) {
             return Ok(Plan::Whole("it is compressed, and stock xdelta3 would decode no delta on it".into()));
         }
-        self.observer.step(&format!("storing {REFERENCE}, {} bytes", local.bytes.len()));
+        self.observer.step("there is no reference: the file becomes it");
         let metadata = local.about(&seen.created_at).reference(name);
         match self.send(&FileName::reference(), local.source(), local.sha256, &metadata, Placing::Create) {
             Ok(()) => {}
@@ -328,8 +328,10 @@ impl DeltaSpace<'_> {
         metadata: &Metadata,
         placing: Placing,
     ) -> store::Result<()> {
+        let key = self.key(name);
+        self.observer.step(&format!("storing {key}, {} bytes", source.size()));
         let body = Body { source, digest, sent: &|bytes| self.observer.moved(bytes) };
-        self.store.put(&self.key(name), &body, metadata, placing)
+        self.store.put(&key, &body, metadata, placing)
     }
 
     /// Sorts an error of storing the file itself.

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::support::data::{edited, noise, oid};
+use crate::support::endpoint::Endpoint;
+use crate::support::engine::Engine;
 use crate::support::run::Ran;
 use crate::support::s3::S3Server;
 use crate::support::sandbox::Sandbox;
@@ -24,6 +26,7 @@ pub const PREFIX: &str = "team/app";
 pub struct World {
     pub sandbox: Sandbox,
     server: Option<S3Server>,
+    endpoint: Option<Endpoint>,
     /// The DeltaSpace, without a slash at its end and without settings.
     base: String,
     settings: String,
@@ -35,19 +38,29 @@ impl World {
     }
 
     pub fn on_server(server: S3Server) -> World {
+        let world = World::on_endpoint(server.endpoint.clone());
+        World { server: Some(server), ..world }
+    }
+
+    /// In a bucket of a service that is not ours.
+    pub fn on_seaweedfs() -> World {
+        World::on_endpoint(Engine::seaweedfs().new_bucket())
+    }
+
+    fn on_endpoint(endpoint: Endpoint) -> World {
         let mut sandbox = Sandbox::new();
-        sandbox.use_s3(&server.endpoint).set("LFS_DELTA_BACKOFF", "2ms");
-        let url = server.endpoint.store_url(PREFIX);
+        sandbox.use_s3(&endpoint).set("LFS_DELTA_BACKOFF", "2ms");
+        let url = endpoint.store_url(PREFIX);
         let (base, settings) = url.split_once('?').expect("settings");
         let (base, settings) = (base.to_owned(), format!("?{settings}"));
-        World { sandbox, server: Some(server), base, settings }
+        World { sandbox, server: None, endpoint: Some(endpoint), base, settings }
     }
 
     pub fn on_directory() -> World {
         let sandbox = Sandbox::new();
         fs::create_dir(sandbox.path("space")).expect("a folder");
         let base = format!("file://{}", sandbox.path("space").display());
-        World { sandbox, server: None, base, settings: String::new() }
+        World { sandbox, server: None, endpoint: None, base, settings: String::new() }
     }
 
     /// One of each kind.
@@ -57,6 +70,10 @@ impl World {
 
     pub fn server(&self) -> &S3Server {
         self.server.as_ref().expect("a world on S3")
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        self.endpoint.as_ref().expect("a world on S3")
     }
 
     /// The URL of a file in the DeltaSpace, or of the DeltaSpace.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Session, file_url, no_store, say_json};
+use super::{Session, file_url, no_store, only_urls, say_json};
 use crate::cli::Context;
 use crate::cli::get::Get;
 use crate::disk;
@@ -27,6 +27,7 @@ enum Goal {
 
 pub(super) fn get(arguments: &Get, context: &mut Context<'_>) -> Result<()> {
     no_store(arguments.store.as_deref())?;
+    only_urls(&arguments.what)?;
     let wanted: Vec<(ArtefactUrl, FileName)> =
         arguments.what.iter().map(|url| file_url(url)).collect::<Result<_>>()?;
     let goal = goal(arguments, &wanted, context)?;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Session, no_store, say_json, usage};
+use super::{Session, no_store, only_urls, say_json, usage};
 use crate::cli::Context;
 use crate::cli::ls::Ls;
 use crate::cli::text;
@@ -14,6 +14,7 @@ use crate::store::artefacts::Item;
 
 pub(super) fn ls(arguments: &Ls, context: &mut Context<'_>) -> Result<()> {
     no_store(arguments.store.as_deref())?;
+    only_urls(&arguments.what)?;
     let urls = arguments.what.iter().map(|url| ArtefactUrl::parse_space(url).map_err(usage));
     let urls: Vec<ArtefactUrl> = urls.collect::<Result<_>>()?;
     let session = Session::open(context, false)?;

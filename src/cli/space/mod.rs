@@ -25,9 +25,24 @@ mod store;
 
 use progress::Progress;
 
-/// Returns whether the last argument is a URL: then a DeltaSpace of the RFC is meant, not a store of objects.
+/// Returns whether an argument is a URL: then a DeltaSpace of the RFC is meant, not a store of objects.
 pub(super) fn is_meant(what: &[String]) -> bool {
-    what.last().is_some_and(|last| last.starts_with("s3://") || last.starts_with("file://"))
+    what.iter().any(|word| is_url(word))
+}
+
+fn is_url(word: &str) -> bool {
+    word.starts_with("s3://") || word.starts_with("file://")
+}
+
+/// Refuses what is no URL beside those that are: paths and oids are about another kind of store.
+fn only_urls(what: &[String]) -> Result<()> {
+    match what.iter().find(|word| !is_url(word)) {
+        Some(word) => Err(Error::Usage(format!(
+            "{} is no URL like the others; where to write is told by -o PATH",
+            printable(word)
+        ))),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn put(arguments: &Put, context: &mut Context<'_>) -> Result<()> {
@@ -104,11 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_argument_says_what_is_meant() {
+    fn a_url_says_what_is_meant() {
         let is_meant =
             |words: &[&str]| super::is_meant(&words.iter().map(|&word| word.into()).collect::<Vec<_>>());
         assert!(is_meant(&["a.zip", "s3://bucket/space/"]) && is_meant(&["file:///srv/space/a.zip"]));
-        assert!(!is_meant(&["s3://bucket", "a.zip"]) && !is_meant(&[]) && !is_meant(&["S3"]));
+        assert!(is_meant(&["s3://bucket", "a.zip"]) && !is_meant(&[]) && !is_meant(&["S3"]));
+        assert!(!is_meant(&["a.zip", "lfs-delta::s3://bucket/game"]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Tells people how far the work is: a bar on terminals, nothing elsewhere; steps one by one with `-v`.
+//! Tells people how far the work is: a bar on terminals, nothing elsewhere. Steps are logged, and `-v` shows the log.
 //!
 //! All of it goes to the standard error, so that what is piped stays clean.
 
@@ -19,19 +19,17 @@ pub(super) struct Progress {
     bar: ProgressBar,
     moved: AtomicU64,
     messages: Messages,
-    verbose: bool,
 }
 
 impl Progress {
-    /// Shows a bar where messages go to a terminal, and steps where they are wanted.
-    pub(super) fn new(messages: Messages, verbose: bool) -> Self {
-        // Steps scroll by; a bar below them would only flicker.
-        let target = match messages.is_terminal && !verbose {
+    /// Shows a bar where messages go to a terminal, unless steps are told: below what scrolls it would only flicker.
+    pub(super) fn new(messages: Messages, tells_steps: bool) -> Self {
+        let target = match messages.is_terminal && !tells_steps {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        Self { bar, moved: AtomicU64::new(0), messages, verbose }
+        Self { bar, moved: AtomicU64::new(0), messages }
     }
 
     /// Begins with one of `total` files.
@@ -44,10 +42,9 @@ impl Progress {
 
     /// Names the file that is next.
     pub(super) fn next(&self, url: &str) {
-        self.bar.set_message(printable(url));
-        if self.verbose {
-            self.tell(&printable(url));
-        }
+        let url = printable(url);
+        tracing::debug!("{url}");
+        self.bar.set_message(url);
     }
 
     /// Counts a file as done.
@@ -85,10 +82,7 @@ impl Progress {
 
 impl Observer for Progress {
     fn step(&self, text: &str) {
-        tracing::debug!(text, "step");
-        if self.verbose {
-            self.tell(&format!("  {}", printable(text)));
-        }
+        tracing::debug!("{}", printable(text));
     }
 
     fn moved(&self, bytes: u64) {

@@ -5,9 +5,9 @@
 
 use serde_json::json;
 
-use super::{Session, file_url, no_store, say_json, usage};
-use crate::cli::Context;
+use super::{Session, file_url, no_store, only_urls, say_json, usage};
 use crate::cli::verify::Verify;
+use crate::cli::{Context, text};
 use crate::error::{Error, Kind, Result, printable};
 use crate::model::{ArtefactUrl, FileName};
 use crate::space::{DeltaSpace, Locate, Located, Place, Restored, Trust};
@@ -34,15 +34,16 @@ enum Finding {
 
 pub(super) fn verify(arguments: &Verify, context: &mut Context<'_>) -> Result<()> {
     no_store(arguments.store.as_deref())?;
+    only_urls(&arguments.what)?;
     let session = Session::open(context, arguments.verbose)?;
     let mut tally = Tally::default();
-    for text in &arguments.what {
-        let path = text.split('?').next().unwrap_or_default();
+    for what in &arguments.what {
+        let path = what.split('?').next().unwrap_or_default();
         if path.ends_with('/') || path.matches('/').count() < 3 {
-            let url = ArtefactUrl::parse_space(text).map_err(usage)?;
+            let url = ArtefactUrl::parse_space(what).map_err(usage)?;
             verify_all(&session, &url, arguments, context, &mut tally)?;
         } else {
-            let (url, name) = file_url(text)?;
+            let (url, name) = file_url(what)?;
             let space = session.space(&url, Trust::StoreOnly);
             session.progress.begin(1);
             verify_one(&session, &space, (&name, Locate::Either), arguments, context, &mut tally)?;
@@ -60,7 +61,7 @@ fn verify_all(
     tally: &mut Tally,
 ) -> Result<()> {
     let top = session.space(url, Trust::StoreOnly);
-    session.progress.next("listing");
+    session.progress.next(&top.url(""));
     let tree = top.tree().map_err(|error| error.about_artefact("list", top.url("")))?;
     if tree.is_empty() {
         // A slip of the hand must not look like a space in which all is well.
@@ -176,8 +177,11 @@ fn finish(tally: Tally, arguments: &Verify, context: &mut Context<'_>) -> Result
         });
         say_json(context, &line)?;
     } else {
-        let rest = if plain > 0 { format!(", {plain} are of no DeltaSpace") } else { String::new() };
-        context.say(&printable(&format!("{fine} of {total} files are proven{rest}")))?;
+        let verb = |count: usize| if count == 1 { "is" } else { "are" };
+        let rest =
+            if plain > 0 { format!(", {plain} {} of no DeltaSpace", verb(plain)) } else { String::new() };
+        let files = text::count(total, "file");
+        context.say(&printable(&format!("{fine} of {files} {} proven{rest}", verb(fine))))?;
     }
     if let (1, Some(error)) = (total, error) {
         return Err(error);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Session, no_store, usage};
+use super::{Session, is_url, no_store, usage};
 use crate::cli::Context;
 use crate::cli::put::Put;
 use crate::cli::text;
@@ -15,8 +15,9 @@ use crate::store::s3::Anonymous;
 
 pub(super) fn put(arguments: &Put, context: &mut Context<'_>) -> Result<()> {
     no_store(arguments.store.as_deref())?;
-    let Some((space, files)) = arguments.what.split_last().filter(|(_, files)| !files.is_empty()) else {
-        return Err(Error::Usage("no file to put: the files come first, then the DeltaSpace".into()));
+    let named = arguments.what.split_last().filter(|(space, files)| is_url(space) && !files.is_empty());
+    let Some((space, files)) = named else {
+        return Err(Error::Usage("name the files to put first, and the DeltaSpace last".into()));
     };
     if !(0.0..=1000.0).contains(&arguments.max_ratio) {
         return Err(Error::Usage("--max-ratio is a share like 0.5".into()));

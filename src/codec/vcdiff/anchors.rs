@@ -6,8 +6,8 @@
 
 use std::io;
 
-use super::matching::{CHECK_BYTES, Copy, common_prefix, common_suffix};
 use super::seeds::{Seeds, word_at};
+use super::texts::{CHECK_BYTES, Copy, common_prefix, common_suffix};
 
 /// Bytes that are looked up as one.
 const GRAIN: usize = 32;
@@ -108,7 +108,7 @@ impl Finder<'_> {
         let ahead = common_prefix(&self.base[place..], &self.target[at..]);
         let room = (at - self.done).min(place);
         let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
-        Copy { target: at - back, base: place - back, size: ahead + back }
+        Copy { target: at - back, source: place - back, size: ahead + back }
     }
 
     /// Returns whether most of the beginning of a copy is at the last shift, too.
@@ -116,14 +116,13 @@ impl Finder<'_> {
         let size = copy.size.min(STAY_BYTES);
         let Some(place) = copy.target.checked_add_signed(self.shifts[0]) else { return false };
         let Some(here) = self.base.get(place..place + size) else { return false };
-        let there = &self.base[copy.base..copy.base + size];
+        let there = &self.base[copy.source..copy.source + size];
         here.iter().zip(there).filter(|(here, there)| here == there).count() * 4 > size * 3
     }
 
     fn take(&mut self, copy: Copy) {
-        let shift = copy.base.wrapping_sub(copy.target) as isize;
-        if shift != self.shifts[0] {
-            self.shifts = [shift, self.shifts[0]];
+        if copy.shift() != self.shifts[0] {
+            self.shifts = [copy.shift(), self.shifts[0]];
         }
         self.done = copy.target + copy.size;
         self.anchors.push(copy);
@@ -148,7 +147,7 @@ mod tests {
         for anchor in &anchors {
             assert!(anchor.target >= done, "anchors overlap");
             done = anchor.target + anchor.size;
-            let there = &base[anchor.base..anchor.base + anchor.size];
+            let there = &base[anchor.source..anchor.source + anchor.size];
             assert!(there == &target[anchor.target..done], "an anchor is no copy");
         }
         anchors
@@ -161,7 +160,7 @@ mod tests {
             [(0, 100_000, 0), (777, 60_001, 13), (50_000, 50_500, 9_000), (31, 163, 60)]
         {
             let target = [&noise(before, 2)[..], &base[start..end], &noise(50, 3)].concat();
-            let expected = Copy { target: before, base: start, size: end - start };
+            let expected = Copy { target: before, source: start, size: end - start };
             assert_eq!(found(&base, &target), [expected], "{start} to {end} behind {before}");
         }
     }
@@ -175,7 +174,7 @@ mod tests {
         }
         let anchors = found(&base, &target);
         assert_eq!(anchors.len(), 491);
-        assert!(anchors.iter().all(|anchor| anchor.target == anchor.base + 8));
+        assert!(anchors.iter().all(|anchor| anchor.target == anchor.source + 8));
     }
 
     #[test]

@@ -6,16 +6,18 @@
 
 use std::io::{self, Write};
 
-use super::density::{millibits, repeats};
+use super::density::{millibits, repeated_permille};
 use super::header::Header;
 use super::instruction::{put_add, put_copy};
-use super::matching::{Copy, find_copies};
+use super::matching::find_copies;
 use super::secondary::{Context, Model, Search, Secondary, Squeezer};
+use super::texts::{Copy, Texts};
 use super::{WINDOW_ADLER, WINDOW_SOURCE, checksum, varint};
 use crate::codec::{Effort, Result};
 
-/// Bytes of a window: what stock xdelta3 writes.
-const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of a window: the most that stock xdelta3 reads. It writes 8 MiB, but every window costs a header, the ends of
+/// three streams, and what it could have copied from the one before.
+const WINDOW_BYTES: usize = 16 << 20;
 
 /// Bytes of the base that copies come from: xdelta3 counts in 32 bits.
 const BASE_MAX_BYTES: usize = 1 << 31;
@@ -28,14 +30,21 @@ const ADDRESSES: usize = 2;
 const DENSE_MILLIBITS: u64 = 7900;
 /// Data of which a sample stays larger than this is not compressed: LZMA takes most of the time.
 const DENSE_PERMILLE: usize = 992;
+/// Data of which more than this occurs twice is compressed all the same.
+const DENSE_REPEATED_PERMILLE: u32 = 20;
 /// Bytes of a section that are compressed to see what comes of it.
 const SAMPLE_BYTES: usize = 128 << 10;
+/// Bytes that are compressed to find out what predicts a kind of section.
+const MODEL_SAMPLE_BYTES: usize = 256 << 10;
 /// Below this the best compression takes no time.
 const SMALL_BYTES: usize = 256 << 10;
 /// Above this, weighing what LZMA finds takes longer than it gains.
 const LARGE_BYTES: usize = 512 << 10;
-/// Above this LZMA finds little, however hard it looks.
+/// Above this LZMA finds little, however hard it looks, unless more than a little occurs twice.
 const LIGHT_MILLIBITS: u64 = 7000;
+const LIGHT_REPEATED_PERMILLE: u32 = 30;
+/// Below this, looking far finds less than the longer distances cost.
+const NEAR_REPEATED_PERMILLE: u32 = 3;
 
 /// Writes a delta; see `super::encode`.
 pub fn encode(
@@ -51,8 +60,8 @@ pub fn encode(
         Effort::Default => 4,
         Effort::Max => 2,
     };
-    let copies = find_copies(base, target, step, check)?;
-    let mut windows = split(base.len(), target, &copies);
+    let texts = Texts { base, target, window: WINDOW_BYTES };
+    let mut windows = split(texts, &find_copies(texts, step, check)?);
     let is_packed = pack(&mut windows, effort, check)?;
     let secondary = is_packed.then_some(Secondary::Lzma);
     sink.write_all(&Header { secondary, app_header: None }.to_bytes())?;
@@ -72,28 +81,28 @@ struct Window<'a> {
 }
 
 /// Cuts target and copies into windows.
-fn split<'a>(base_size: usize, target: &'a [u8], copies: &[Copy]) -> Vec<Window<'a>> {
+fn split<'a>(texts: Texts<'a>, copies: &[Copy]) -> Vec<Window<'a>> {
+    let target = texts.target;
     let mut copies = copies.iter().copied().peekable();
     let mut windows = Vec::new();
+    let mut at = 0;
     // Stock xdelta3 makes no file of a delta without windows, so there is one for an empty target too.
-    let first = target.split_at(target.len().min(WINDOW_BYTES));
-    for (number, bytes) in std::iter::once(first.0).chain(first.1.chunks(WINDOW_BYTES)).enumerate() {
-        let start = number * WINDOW_BYTES;
-        let end = start + bytes.len();
-        let mut window = Window { target: bytes, sections: Default::default(), packed: 0 };
-        let mut at = start;
+    while at < target.len() || windows.is_empty() {
+        let end = texts.window_of(at).end;
+        let mut window = Window { target: &target[at..end], sections: Default::default(), packed: 0 };
         while let Some(copy) = copies.peek_mut().filter(|copy| copy.target < end) {
             let size = copy.size.min(end - copy.target);
             window.add(&target[at..copy.target]);
-            window.copy(base_size + copy.target - start - copy.base, size);
+            window.copy(texts.distance(*copy), size);
             at = copy.target + size;
             if size < copy.size {
-                *copy = Copy { target: at, base: copy.base + size, size: copy.size - size };
+                *copy = Copy { target: at, source: copy.source + size, size: copy.size - size };
                 break;
             }
             copies.next();
         }
         window.add(&target[at..end]);
+        at = end;
         windows.push(window);
     }
     windows
@@ -177,19 +186,19 @@ fn pack_kind(
 
 /// Returns whether compressing a section would hardly make it smaller.
 fn is_dense(section: &[u8], model: Model) -> Result<bool> {
-    if millibits(section) < DENSE_MILLIBITS || repeats(section) {
+    if millibits(section) < DENSE_MILLIBITS || repeated_permille(section) > DENSE_REPEATED_PERMILLE {
         return Ok(false);
     }
-    let sample = sample(section);
+    let sample = sample(section, SAMPLE_BYTES);
     Ok(trial(&sample, model.context)? * 1000 > sample.len() * DENSE_PERMILLE)
 }
 
 /// Chooses how the sections of a kind are compressed.
 fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     let size: usize = plain.iter().map(|section| section.len()).sum();
-    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
-    let is_light = kind == DATA && bits > LIGHT_MILLIBITS * size as u64;
-    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section)).take(2 * SAMPLE_BYTES).collect();
+    let repeated = if kind == DATA { repeated_if_dense(plain, size) } else { None };
+    let size_max = MODEL_SAMPLE_BYTES / plain.len().max(1);
+    let samples: Vec<u8> = plain.iter().flat_map(|section| sample(section, size_max)).collect();
     let context = match kind {
         DATA => data_context(&samples)?,
         INSTRUCTIONS => Context::Before,
@@ -197,13 +206,21 @@ fn model(kind: usize, plain: &[&[u8]], effort: Effort) -> Result<Model> {
     };
     let search = match effort {
         Effort::Max => Search::Thorough,
-        _ if is_light => Search::Light,
+        _ if repeated.is_some_and(|repeated| repeated < NEAR_REPEATED_PERMILLE) => Search::Near,
+        _ if repeated.is_some_and(|repeated| repeated < LIGHT_REPEATED_PERMILLE) => Search::Light,
         Effort::Fast => Search::Quick,
         Effort::Default if size < SMALL_BYTES => Search::Thorough,
         Effort::Default if kind == DATA && size > LARGE_BYTES => Search::Quick,
         Effort::Default => Search::Fair,
     };
     Ok(Model { size, context, search })
+}
+
+/// How many of a thousand stretches occur twice, of data so dense that LZMA finds little else.
+fn repeated_if_dense(plain: &[&[u8]], size: usize) -> Option<u32> {
+    let bits: u64 = plain.iter().map(|section| millibits(section) * section.len() as u64).sum();
+    let is_dense = bits > LIGHT_MILLIBITS * size as u64;
+    if is_dense { plain.iter().map(|section| repeated_permille(section)).max() } else { None }
 }
 
 /// Finds out whether the data has records of four bytes, such as numbers.
@@ -214,15 +231,17 @@ fn data_context(samples: &[u8]) -> Result<Context> {
 
 /// Returns what a sample would be compressed to.
 fn trial(sample: &[u8], context: Context) -> Result<usize> {
-    let mut squeezer = Squeezer::new(Model { size: sample.len(), context, search: Search::Light })?;
+    let mut squeezer = Squeezer::new(Model { size: sample.len(), context, search: Search::Near })?;
     Ok(squeezer.squeeze(sample)?.len())
 }
 
-/// Takes four pieces of a section, at places that are multiples of four.
-fn sample(section: &[u8]) -> Vec<u8> {
-    if section.len() <= SAMPLE_BYTES {
+/// Takes four pieces of a section, or all of it where it is small; places and sizes are multiples of four, so that records
+/// of four bytes stay in step.
+fn sample(section: &[u8], size_max: usize) -> Vec<u8> {
+    if section.len() <= size_max {
         return section.to_vec();
     }
     let stride = (section.len() / 4).next_multiple_of(4);
-    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(SAMPLE_BYTES / 4)]).copied().collect()
+    let size = size_max / 16 * 4;
+    section.chunks(stride).flat_map(|piece| &piece[..piece.len().min(size)]).copied().collect()
 }

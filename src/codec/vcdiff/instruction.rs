@@ -77,6 +77,11 @@ pub fn put_add(out: &mut Vec<u8>, size: u64) {
     varint::put(out, size);
 }
 
+/// Returns how many bytes a COPY takes, besides its address.
+pub fn copy_size(size: u64) -> usize {
+    if COPY_IMPLIED.contains(&size) { 1 } else { 1 + varint::size(size) }
+}
+
 /// Appends a COPY whose address is written in `MODE_HERE`.
 pub fn put_copy(out: &mut Vec<u8>, size: u64) {
     let opcode = OPCODE_COPY + 16 * MODE_HERE;

@@ -1,33 +1,21 @@
-//! Finds what of a target is in its base: the copies that a delta is made of.
+//! Finds the copies that a delta is made of: the anchors, and what is between them, by one of two ways.
 //!
-//! Seeds of the base at regular steps go into a table; the target is scanned against it, and against the
-//! *shifts* (base position minus target position) of the last copies. LZMA comes after us: literals cost less
-//! than their eight bits, and a copy at a shift that was just used costs next to nothing. So many short
-//! copies at one shift are worth more than one that is a little longer elsewhere.
+//! Where little is between them, `weighing` finds the best. Else seeds of the base at regular steps go into a table; the
+//! target is scanned against it, and against the *shifts* (base position minus target position) of the last copies.
+//! LZMA comes after us: literals cost less than their eight bits, and a copy at a shift that was just used costs next
+//! to nothing. So many short copies at one shift are worth more than one that is a little longer elsewhere.
 //!
-//! Repetition within the target is left to LZMA, which sees what no copy covers as one piece.
+//! The scan leaves repetition within the target to LZMA, which sees what no copy covers as one piece.
 
 use std::io;
 
+use super::alternatives::{Alternatives, COPY_MIN};
 use super::anchors::find_anchors;
 use super::density::millibits;
 use super::seeds::{Looked, SEED, Seeds, Wanted, hash, word_at};
+use super::texts::{CHECK_BYTES, Copy, SHIFTS, Shifts, Texts, common_prefix, common_suffix};
+use super::weighing::weigh;
 
-/// A stretch of the target that is in the base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copy {
-    /// Position in the target.
-    pub target: usize,
-    /// Position in the base.
-    pub base: usize,
-    /// Bytes.
-    pub size: usize,
-}
-
-/// Bytes of the shortest copy.
-const COPY_MIN: usize = 4;
-/// Shifts that are tried everywhere.
-const SHIFTS: usize = 4;
 /// Bytes from which on a copy is taken without looking further.
 const ENOUGH: usize = 64;
 /// Bytes from which on a copy is taken although the next position may have a longer one.
@@ -42,8 +30,6 @@ const BATCH: usize = 8;
 const MUCH: usize = 4 << 20;
 /// Bytes of the target in which a literal byte has one price.
 const BLOCK: usize = 16 << 10;
-/// Target bytes between two calls of `check`.
-pub const CHECK_BYTES: usize = 4 << 20;
 
 // What things cost once LZMA is done with them, in tenths of a bit: measured, not exact.
 
@@ -67,12 +53,15 @@ fn literal_price(block: &[u8]) -> i64 {
 /// # Errors
 /// What `check` said.
 pub fn find_copies(
-    base: &[u8],
-    target: &[u8],
+    texts: Texts<'_>,
     step: usize,
     check: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Vec<Copy>> {
+    let Texts { base, target, .. } = texts;
     let anchors = find_anchors(base, target, check)?;
+    if let Some(alternatives) = Alternatives::find(texts, &anchors, step, check)? {
+        return Ok(weigh(texts, &alternatives));
+    }
     let covered: usize = anchors.iter().map(|anchor| anchor.size).sum();
     let step = if target.len() - covered > MUCH { 2 * step } else { step };
     let wanted = wanted(base, target, &anchors, target.len() - covered);
@@ -82,7 +71,7 @@ pub fn find_copies(
         base,
         target,
         seeds,
-        shifts: [0; SHIFTS],
+        shifts: Shifts::default(),
         ahead: Ahead::default(),
         copies: Vec::new(),
         literals: 0,
@@ -110,27 +99,6 @@ fn wanted(base: &[u8], target: &[u8], anchors: &[Copy], count: usize) -> Option<
         }
     }
     Some(wanted)
-}
-
-/// Counts the leading bytes that two slices share.
-#[inline]
-pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    let size = left.len().min(right.len());
-    let (left, right) = (&left[..size], &right[..size]);
-    let mut at = 0;
-    while at + 8 <= size {
-        let differing = word_at(left, at) ^ word_at(right, at);
-        if differing != 0 {
-            return at + (differing.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + left[at..].iter().zip(&right[at..]).take_while(|(left, right)| left == right).count()
-}
-
-/// Counts the trailing bytes that two slices share.
-pub fn common_suffix(left: &[u8], right: &[u8]) -> usize {
-    left.iter().rev().zip(right.iter().rev()).take_while(|(left, right)| left == right).count()
 }
 
 /// Seeds of the target looked up in advance, at steps of `stride`.
@@ -162,8 +130,7 @@ struct Scanner<'a> {
     base: &'a [u8],
     target: &'a [u8],
     seeds: Seeds,
-    /// The shifts of the last copies, last first.
-    shifts: [isize; SHIFTS],
+    shifts: Shifts,
     ahead: Ahead,
     copies: Vec<Copy>,
     /// Where the bytes begin that no copy covers yet.
@@ -253,7 +220,7 @@ impl Scanner<'_> {
     fn best_shifted(&self, at: usize) -> Option<Candidate> {
         let word = word_at(self.target, at) as u32;
         let mut best: Option<Candidate> = None;
-        for (shift, price) in self.shifts.iter().zip(PRICE_SHIFTED) {
+        for (shift, price) in self.shifts.0.iter().zip(PRICE_SHIFTED) {
             let Some(place) = at.checked_add_signed(*shift) else { continue };
             let Some(bytes) = self.base.get(place..).and_then(<[u8]>::first_chunk) else { continue };
             if u32::from_le_bytes(*bytes) == word {
@@ -271,7 +238,7 @@ impl Scanner<'_> {
         let ahead = common_prefix(&self.base[place..], &self.target[at..self.end]);
         let room = (at - self.literals).min(place);
         let back = common_suffix(&self.base[place - room..place], &self.target[at - room..at]);
-        let copy = Copy { target: at - back, base: place - back, size: ahead + back };
+        let copy = Copy { target: at - back, source: place - back, size: ahead + back };
         Candidate { copy, gain: copy.size as i64 * self.literal - price }
     }
 
@@ -281,7 +248,8 @@ impl Scanner<'_> {
         let mut at = rival.target;
         let end = rival.target + rival.size.min(4 * ENOUGH);
         while at < end {
-            let Some(place) = at.checked_add_signed(self.shifts[0]).filter(|&it| it < self.base.len()) else {
+            let Some(place) = at.checked_add_signed(self.shifts.0[0]).filter(|&it| it < self.base.len())
+            else {
                 break;
             };
             let run = common_prefix(&self.base[place..], &self.target[at..end]);
@@ -303,10 +271,7 @@ impl Scanner<'_> {
     }
 
     fn take(&mut self, copy: Copy) {
-        let shift = copy.base.wrapping_sub(copy.target) as isize;
-        let known = self.shifts.iter().position(|&known| known == shift).unwrap_or(SHIFTS - 1);
-        self.shifts[..=known].rotate_right(1);
-        self.shifts[0] = shift;
+        self.shifts.use_shift(copy.shift());
         self.copies.push(copy);
         self.at = copy.target + copy.size;
         self.literals = self.at;

@@ -4,6 +4,14 @@
 //! `xdelta3 -d` reads them. The reader takes all that xdelta3 3.0.11 writes by itself: LZMA, DJW or no secondary
 //! compression, application headers, Adler-32.
 //!
+//! ```text
+//! base, target ─► anchors ─┬─ much is left ───► matching ──────────────┬─► encode ─► secondary ─► delta
+//!                          └─ little is left ─► alternatives, weighing ┘   windows     LZMA
+//! ```
+//!
+//! `texts` has what all of these share, `seeds` where a stretch of the base is, `density` what LZMA could gain.
+//! `header`, `instruction` and `varint` are the format itself, for the writer and for `decode`.
+//!
 //! What surprises: a delta of xdelta3 may be between *decompressed* bytes, and says so only in its application
 //! header (`Info::external`). Decoding one against the compressed base fails at best.
 //!
@@ -15,6 +23,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use super::{Effort, Result};
 
+mod alternatives;
 mod anchors;
 mod decode;
 mod density;
@@ -27,7 +36,9 @@ mod secondary;
 mod seeds;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod varint;
+mod weighing;
 
 pub use secondary::Secondary;
 

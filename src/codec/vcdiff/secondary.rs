@@ -14,6 +14,8 @@ const LZMA_MEMORY_MAX_BYTES: u64 = 80 << 20;
 const DICTIONARY_MAX_BYTES: usize = 64 << 20;
 /// Dictionary for data that hardly compresses.
 const LIGHT_DICTIONARY_BYTES: usize = 1 << 20;
+/// Dictionary for data that does not even repeat: the encoder's tables fit a processor's cache.
+const NEAR_DICTIONARY_BYTES: usize = 256 << 10;
 /// Smallest dictionary of LZMA2.
 const DICTIONARY_MIN_BYTES: usize = 4 << 10;
 /// Output is asked for in steps of this size.
@@ -146,7 +148,9 @@ impl Context {
 /// How hard repetition is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Search {
-    /// Hardly; for data that hardly repeats.
+    /// Hardly, and only what is near.
+    Near,
+    /// Hardly; for data that hardly compresses.
     Light,
     /// Finds most and takes what it finds.
     Quick,
@@ -167,7 +171,7 @@ impl Squeezer {
     pub fn new(model: Model) -> Result<Self> {
         let (context_bits, position_bits) = model.context.bits();
         let (mode, finder, enough, depth) = match model.search {
-            Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
+            Search::Near | Search::Light => (Mode::Fast, MatchFinder::HashChain3, 8, 1),
             Search::Quick => (Mode::Fast, MatchFinder::HashChain4, 64, 8),
             Search::Fair => (Mode::Normal, MatchFinder::HashChain4, 32, 6),
             Search::Thorough => (Mode::Normal, MatchFinder::BinaryTree4, 128, 0),
@@ -208,7 +212,11 @@ fn flush_through(lzma: &mut Stream, section: &[u8], out: &mut Vec<u8>) -> Result
 }
 
 fn dictionary_size(model: Model) -> u32 {
-    let max = if model.search == Search::Light { LIGHT_DICTIONARY_BYTES } else { DICTIONARY_MAX_BYTES };
+    let max = match model.search {
+        Search::Near => NEAR_DICTIONARY_BYTES,
+        Search::Light => LIGHT_DICTIONARY_BYTES,
+        _ => DICTIONARY_MAX_BYTES,
+    };
     model.size.clamp(DICTIONARY_MIN_BYTES, max).next_power_of_two() as u32
 }
 

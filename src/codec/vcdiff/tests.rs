@@ -119,17 +119,18 @@ fn windows_share_their_compression() {
     let mut random = Random(3);
     let base = random.text(9 << 20);
     let target = [random.edit(&base, 1000), random.text(9 << 20)].concat();
+    assert!(target.len() > 16 << 20, "one window is no test");
     let delta = encoded(&base, &target, Effort::Fast);
     assert!(delta.len() < target.len() / 4);
-    assert_decodes("three windows", &base, &delta, &target);
-    assert_stock_decodes("three windows", &base, &delta, &target);
+    assert_decodes("two windows", &base, &delta, &target);
+    assert_stock_decodes("two windows", &base, &delta, &target);
 }
 
 #[test]
 fn windows_of_dense_data_share_their_compression() {
     let mut random = Random(6);
     let dense = |random: &mut Random| (0..300_000).map(|_| (random.next() % 200) as u8).collect::<Vec<u8>>();
-    let base = random.noise(8 << 20);
+    let base = random.noise(16 << 20);
     let target = [&dense(&mut random), &base[..], &dense(&mut random)].concat();
     let delta = encoded(&base, &target, Effort::Default);
     assert!(delta.len() < 600_000 * 99 / 100);

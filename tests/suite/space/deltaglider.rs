@@ -18,7 +18,7 @@ use crate::support::tools::Tool;
 fn deltaglider(world: &World, requests: &[Value]) -> Vec<Value> {
     let python = Tool::DeltaGlider.path().with_file_name("python");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/suite/space/peer.py");
-    let endpoint = &world.server().endpoint;
+    let endpoint = world.endpoint();
     let mut command = world.sandbox.command(python, "");
     command
         .arg(script)
@@ -41,20 +41,20 @@ fn deltaglider(world: &World, requests: &[Value]) -> Vec<Value> {
 fn it_puts(world: &World, names: &[&str]) -> Vec<Value> {
     let request = |name: &&str| {
         let path = world.sandbox.path("files").join(name);
-        json!({"do": "put", "bucket": world.server().endpoint.bucket, "prefix": PREFIX, "path": path})
+        json!({"do": "put", "bucket": world.endpoint().bucket, "prefix": PREFIX, "path": path})
     };
     deltaglider(world, &names.iter().map(request).collect::<Vec<_>>())
 }
 
 /// Lets deltaglider get what is stored under these names; returns the bytes, or what it says went wrong.
-fn it_gets(world: &World, stored: &[String]) -> Vec<Result<Vec<u8>, Value>> {
+pub fn it_gets(world: &World, stored: &[String]) -> Vec<Result<Vec<u8>, Value>> {
     let path = |number: usize| world.sandbox.path(format!("its-{number}"));
     let requests: Vec<_> = stored
         .iter()
         .enumerate()
         .map(|(number, name)| {
             let key = format!("{PREFIX}/{name}");
-            json!({"do": "get", "bucket": world.server().endpoint.bucket, "key": key, "path": path(number)})
+            json!({"do": "get", "bucket": world.endpoint().bucket, "key": key, "path": path(number)})
         })
         .collect();
     let answers = deltaglider(world, &requests);
@@ -122,7 +122,7 @@ fn assert_it_gets(world: &World, files: &[(String, Vec<u8>)]) {
         }
     }
     let requests: Vec<_> = stored.iter().filter(|name| name.ends_with(".delta")).map(|name| {
-        json!({"do": "verify", "bucket": world.server().endpoint.bucket, "key": format!("{PREFIX}/{name}")})
+        json!({"do": "verify", "bucket": world.endpoint().bucket, "key": format!("{PREFIX}/{name}")})
     }).collect();
     for answer in deltaglider(world, &requests) {
         assert_eq!(answer["done"], "Integrity verified");

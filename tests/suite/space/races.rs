@@ -1,5 +1,6 @@
 //! Many at once: one of them makes the reference, and nobody loses a file.
 
+use super::deltaglider::it_gets;
 use super::{PREFIX, World};
 use crate::support::data::{edited, noise};
 use crate::support::run::{DEADLINE, Running};
@@ -8,14 +9,15 @@ use crate::support::s3::{Fault, Kind, on};
 /// Who race.
 const RACERS: usize = 20;
 
-/// Lets twenty processes put a file each into an empty DeltaSpace and reads all of them back.
-fn race(world: &World, round: u64) {
-    println!("round {round}");
+/// Lets twenty processes put a file each into an empty DeltaSpace, reads all of them back, and returns them with the names
+/// that they are stored under.
+fn race(world: &World, round: u64) -> Vec<(String, Vec<u8>)> {
+    println!("{} round {round}", world.base);
     world.move_away();
     let base = noise(round, 30_000);
     let files: Vec<_> = (0..RACERS).map(|racer| edited(&base, round * 100 + racer as u64, 3)).collect();
     let folder = format!("round-{round}");
-    if world.server.is_none() {
+    if world.endpoint.is_none() {
         std::fs::create_dir(world.sandbox.path("space").join(&folder)).expect("a folder");
     }
     let url = |name: &str| world.url(&format!("{folder}/{name}"));
@@ -36,11 +38,27 @@ fn race(world: &World, round: u64) {
     }
     let ran = world.sandbox.lfs_delta("", &["verify", &url("")]);
     assert!(ran.stdout().contains("21 of 21"), "one reference and a delta each: {ran}");
+    let stored = |(racer, bytes)| (format!("{folder}/{racer}.zip.delta"), bytes);
+    files.into_iter().enumerate().map(stored).collect()
+}
+
+/// Fails the test unless deltaglider gets all of them, too.
+fn assert_it_gets(world: &World, files: &[(String, Vec<u8>)]) {
+    let names: Vec<_> = files.iter().map(|(name, _)| name.clone()).collect();
+    for ((name, bytes), got) in files.iter().zip(it_gets(world, &names)) {
+        assert!(got.as_ref() == Ok(bytes), "{name}: {:?}", got.err());
+    }
 }
 
 #[test]
 fn of_twenty_first_puts_none_is_lost_in_a_bucket() {
     race(&World::on_s3(), 1);
+}
+
+#[test]
+fn of_twenty_first_puts_none_is_lost_on_another_service() {
+    let world = World::on_seaweedfs();
+    assert_it_gets(&world, &race(&world, 3));
 }
 
 #[test]
@@ -52,8 +70,10 @@ fn of_twenty_first_puts_none_is_lost_in_a_directory() {
 #[test]
 fn of_twenty_first_puts_none_is_lost_in_twenty_rounds() {
     for world in World::both() {
-        (1..=20).for_each(|round| race(&world, round));
+        (1..=20).for_each(|round| drop(race(&world, round)));
     }
+    let world = World::on_seaweedfs();
+    (1..=20).for_each(|round| assert_it_gets(&world, &race(&world, round)));
 }
 
 /// Starts a put of `name` and holds its upload of the reference back until `meanwhile` was done.
