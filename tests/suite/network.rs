@@ -174,3 +174,35 @@ fn an_endless_answer_is_given_up_and_not_kept() {
         world.server().heal();
     }
 }
+
+/// An empty page of a listing that goes on.
+fn empty_page(token: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>true\
+         </IsTruncated><NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+    )
+}
+
+#[test]
+fn a_listing_without_end_is_given_up() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(82, 20_000));
+    world.push(&object);
+    world.add_machine("b");
+    let same = || world.server().fail(on(Kind::List).forever(), Fault::Answer(200, empty_page("same")));
+    let ever_new = || {
+        let pages = (0..150).map(|number| empty_page(&number.to_string()));
+        pages.for_each(|page| world.server().fail(on(Kind::List), Fault::Answer(200, page)));
+        same();
+    };
+    for (service, says) in
+        [(&same as &dyn Fn(), "the same page again"), (&ever_new, "one empty page after the other")]
+    {
+        service();
+        let mut agent = world.start("b", "download");
+        let message = agent.download(&object.oid, object.size()).failed();
+        assert_report(&message, "E4001", &[&object.oid, says]);
+        agent.terminate();
+        world.server().heal();
+    }
+}
