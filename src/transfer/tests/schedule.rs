@@ -1,7 +1,8 @@
 //! Real uploads and downloads under a scheduler: one call to the store after the other, in every order.
 //!
-//! Each actor is a thread that stops before each of its calls until it is its turn. The scheduler tries all orders,
-//! depth first, up to a number of them, and beyond that some that it draws by lot, whose seeds it prints. Beside
+//! Each actor is a thread that stops before each of its calls until it is its turn. The scheduler lets each actor sleep
+//! after each of its calls until all others have ended, then tries all orders, depth first, up to a number of them, and
+//! beyond that some that it draws by lot, whose seeds it prints. Beside
 //! transfers act a scripted collector that follows R8 and one that forgets objects by R12, for which weeks pass. Each
 //! rule that is left out must lose an object in some order; with all of them none is lost in any.
 
@@ -17,7 +18,7 @@ use crate::model::{CopyId, CopyName, Nonce};
 const ORDERS_MAX: usize = 150;
 
 /// The same of a scenario in which none loses anything.
-const SAFE_ORDERS_MAX: usize = if cfg!(feature = "soak") { 1000 } else { 40 };
+const SAFE_ORDERS_MAX: usize = if cfg!(feature = "soak") { 1000 } else { 30 };
 
 /// Orders that are drawn by lot where those are not all.
 const ORDERS_DRAWN: u64 = if cfg!(feature = "soak") { 1000 } else { 5 };
@@ -304,9 +305,14 @@ impl Scenario<'_> {
     /// Plays orders until one loses an object, or there are no more; returns how many were played, and whether
     /// the last one lost it.
     fn explore(&self, rule: &'static str) -> (usize, bool) {
+        let (stopped, is_lost) = self.explore_stops(rule);
+        if is_lost {
+            return (stopped, true);
+        }
         let max = if rule == NONE { SAFE_ORDERS_MAX } else { ORDERS_MAX };
         let (played, is_lost) = self.explore_in_turn(rule, max);
-        if is_lost || played < max {
+        let played = stopped + played;
+        if is_lost || played < stopped + max {
             return (played, is_lost);
         }
         let elsewhere = self.world.elsewhere();
@@ -326,6 +332,32 @@ impl Scenario<'_> {
         (played + ORDERS_DRAWN as usize, false)
     }
 
+    /// Lets each actor sleep after each of its calls until all others have ended.
+    fn explore_stops(&self, rule: &'static str) -> (usize, bool) {
+        let elsewhere = self.world.elsewhere();
+        let mut played = 0;
+        for sleeper in 0..self.deeds.len() {
+            for calls in 1.. {
+                let mut left = calls;
+                let mut choose = |ready: &[usize]| {
+                    let other = ready.iter().copied().find(|actor| *actor != sleeper);
+                    let is_awake = ready.contains(&sleeper) && left > 0;
+                    left -= usize::from(is_awake);
+                    if is_awake { sleeper } else { other.unwrap_or(sleeper) }
+                };
+                played += 1;
+                if self.loses(rule, elsewhere.path(), &mut choose) {
+                    return (played, true);
+                }
+                if left > 0 {
+                    break;
+                }
+            }
+        }
+        (played, false)
+    }
+
+    /// Tries the orders depth first, at most so many.
     fn explore_in_turn(&self, rule: &'static str, max: usize) -> (usize, bool) {
         let elsewhere = self.world.elsewhere();
         let mut order: Vec<(usize, usize)> = Vec::new();
@@ -436,15 +468,15 @@ fn without_proof_of_what_is_sent_other_bytes_are_stored() {
     std::fs::write(&path, b"another that has the same size".repeat(1000)).expect("damage");
     let files = world.store.files().clone();
     let scenario = Scenario { world: &world, files, deeds: &[Deed::Push(0)] };
-    assert_eq!(scenario.explore(NONE), (1, false));
-    assert_eq!(scenario.explore("R2"), (1, true));
+    assert!(!scenario.explore(NONE).1);
+    assert!(scenario.explore("R2").1);
 }
 
 #[test]
 fn two_pushers_and_a_collector_lose_nothing() {
     let world = stored(3, 1);
     let orders = assert_kept(&world, &[Deed::Push(1), Deed::Push(2), Deed::Collect(0)]);
-    assert_eq!(orders, SAFE_ORDERS_MAX + ORDERS_DRAWN as usize);
+    assert!(orders > SAFE_ORDERS_MAX + ORDERS_DRAWN as usize, "only {orders} orders");
 }
 
 #[test]
