@@ -4,7 +4,30 @@ use std::time::{Duration, SystemTime};
 
 /// Returns the wall clock's time. Only ever compared with file times of the same machine.
 pub fn now() -> SystemTime {
+    #[cfg(test)]
+    return SystemTime::now() + ahead::get();
+    #[cfg(not(test))]
     SystemTime::now()
+}
+
+/// How far the clock of a thread is ahead, in tests in which weeks pass.
+#[cfg(test)]
+pub mod ahead {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    thread_local! {
+        static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    pub(super) fn get() -> Duration {
+        AHEAD.get()
+    }
+
+    /// Sets this thread's clock.
+    pub fn set(ahead: Duration) {
+        AHEAD.set(ahead);
+    }
 }
 
 /// Returns how long ago `then` was; zero for a time in the future.

@@ -1,7 +1,8 @@
 //! Temporary files, publishing, locks and sweeping: the one place that changes the local disk.
 //!
-//! What surprises: publishing syncs the file, renames it, and then syncs *every folder that is new*, from the
-//! deepest up, because a file in a folder that a power cut took away is lost as well.
+//! What surprises: publishing syncs the file, renames it, and then syncs *every folder above it*, from the deepest up,
+//! because a file in a folder that a power cut took away is lost as well. Not only new ones: another process may have
+//! made a folder and not synced it yet, or have died before it could.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -48,20 +49,16 @@ pub fn copy(
 
 /// Makes a staged file durable under its final name, which must be free.
 ///
-/// Returns only when file, name and all folders made for it would survive a power cut.
+/// Returns only when file, name and all folders above it, up to those in `top`, would survive a power cut.
 ///
 /// # Errors
 /// `AlreadyExists` when the name is taken; else what the file system says. The staged file is removed.
-pub fn publish(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()> {
+pub fn publish(staged: tempfile::NamedTempFile, target: &Path, top: &Path) -> io::Result<()> {
     staged.as_file().sync_all()?;
     let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let created = create_folders(parent)?;
+    fs::create_dir_all(parent)?;
     staged.persist_noclobber(target).map_err(|failed| failed.error)?;
-    sync_folder(parent)?;
-    for folder in created {
-        sync_folder(&folder)?;
-    }
-    Ok(())
+    sync_folders(parent, top)
 }
 
 /// Hashes all that a reader yields; asks `step` now and then whether to go on.
@@ -134,29 +131,34 @@ pub fn stage(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 ///
 /// # Errors
 /// What the file system says. The staged file is removed.
-pub fn publish_over(staged: tempfile::NamedTempFile, target: &Path) -> io::Result<()> {
+pub fn publish_over(staged: tempfile::NamedTempFile, target: &Path, top: &Path) -> io::Result<()> {
     staged.as_file().sync_all()?;
     let parent = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let created = create_folders(parent)?;
+    fs::create_dir_all(parent)?;
     staged.persist(target).map_err(|failed| failed.error)?;
-    sync_folder(parent)?;
-    for folder in created {
-        sync_folder(&folder)?;
-    }
-    Ok(())
+    sync_folders(parent, top)
 }
 
-/// Creates a folder with all above it and returns the parents whose entries are new, deepest first.
-fn create_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut missing = Vec::new();
-    let mut at = folder;
-    while !at.is_dir() {
-        let parent = at.parent().ok_or(io::ErrorKind::NotFound)?;
-        missing.push(parent.to_path_buf());
-        at = parent;
-    }
+/// Makes a folder with all above it so that it survives a power cut.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    let parents = || folder.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+    let lowest = parents().find(|parent| parent.is_dir()).ok_or(io::ErrorKind::NotFound)?.to_path_buf();
     fs::create_dir_all(folder)?;
-    Ok(missing)
+    parents().take_while(|parent| parent.starts_with(&lowest)).try_for_each(|parent| {
+        match sync_folder(parent) {
+            // Who may enter a folder and not read it cannot sync it either.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    })
+}
+
+/// Makes the names in a folder durable, and those of it and all folders above it, up to `top`.
+fn sync_folders(folder: &Path, top: &Path) -> io::Result<()> {
+    folder.ancestors().take_while(|folder| folder.starts_with(top)).try_for_each(sync_folder)
 }
 
 /// Makes the names in a folder durable.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,10 +43,10 @@ type Output = Arc<Mutex<dyn Write + Send>>;
 
 /// Answers git-lfs until it terminates or closes its end.
 pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
-    let lines = read_lines(input, serving.cancel.clone());
+    let open = Arc::new(AtomicUsize::new(0));
+    let lines = read_lines(input, serving.cancel.clone(), Arc::clone(&open));
     let workspace = Arc::new(Mutex::new(None));
-    let terminated = Arc::new(AtomicBool::new(false));
-    end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace), Arc::clone(&terminated));
+    end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace), Arc::clone(&open));
     let mut agent = Agent {
         workspace,
         output: Arc::new(Mutex::new(output)),
@@ -65,12 +65,10 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
         match Event::parse(&line) {
             Event::Init { operation, remote } => agent.init(operation, remote),
             Event::Transfer(request) => agent.answer(&request),
-            Event::Terminate => {
-                terminated.store(true, Ordering::SeqCst);
-                return;
-            }
+            Event::Terminate => return,
             Event::Unknown => tracing::warn!(bytes = line.len(), "a line that needs no answer"),
         }
+        open.fetch_sub(1, Ordering::SeqCst);
         if agent.serving.cancel.is_raised() {
             return;
         }
@@ -78,21 +76,30 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
 }
 
 /// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs.
-fn read_lines(input: impl Read + Send + 'static, cancel: Cancel) -> Receiver<Vec<u8>> {
+///
+/// Counts in `open` those that ask for something.
+fn read_lines(
+    input: impl Read + Send + 'static,
+    cancel: Cancel,
+    open: Arc<AtomicUsize>,
+) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
-        forward_lines(BufReader::new(input), &sender);
+        forward_lines(BufReader::new(input), &sender, &open);
         cancel.raise();
     });
     receiver
 }
 
-fn forward_lines(mut input: impl BufRead, lines: &Sender<Vec<u8>>) {
+fn forward_lines(mut input: impl BufRead, lines: &Sender<Vec<u8>>, open: &AtomicUsize) {
     loop {
         let mut line = Vec::new();
         match input.by_ref().take(LINE_MAX_BYTES as u64).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
+        }
+        if !matches!(Event::parse(&line), Event::Terminate) {
+            open.fetch_add(1, Ordering::SeqCst);
         }
         if lines.send(line).is_err() {
             return;
@@ -198,8 +205,9 @@ fn write_line(output: &Output, cancel: &Cancel, line: &Value) {
 
 /// Ends the process when it does not end by itself after it was cancelled, and leaves no temporary file.
 ///
-/// One that was told to terminate has done its work, however long a busy machine takes to end it.
-fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, terminated: Arc<AtomicBool>) {
+/// One that has answered everything has done its work, however long a busy machine takes to end it: the end of the input
+/// follows a `terminate` that it may not even have looked at yet.
+fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, open: Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         while !cancel.is_raised() {
             std::thread::sleep(Duration::from_millis(50));
@@ -210,7 +218,7 @@ fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, te
         if let Some(folder) = &*workspace.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = std::fs::remove_dir_all(folder);
         }
-        let is_done = terminated.load(Ordering::SeqCst);
+        let is_done = open.load(Ordering::SeqCst) == 0;
         std::process::exit(if is_done { 0 } else { i32::from(Kind::Cancelled.entry().exit) });
     });
 }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{Context, trust};
 use crate::config::Settings;
 use crate::depot::{self, Depot};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::git::{Config, Git, Place};
 use crate::model::location::SCHEME;
@@ -90,8 +91,7 @@ fn check_other_store(config: &Config, git: &Git, top: &Path, location: &Location
 /// Makes the store and tests it; returns whether it is new.
 fn make(location: &Location, settings: &Settings, context: &Context<'_>) -> Result<bool> {
     if let Location::Directory(path) = location {
-        std::fs::create_dir_all(path)
-            .map_err(|source| Error::disk(format!("make {}", path.display()), source))?;
+        disk::make_folder(path).map_err(|source| Error::disk(format!("make {}", path.display()), source))?;
     }
     let depot = Depot::new(settings.open(location, &context.cancel), None);
     depot.create().map_err(|source| match source {

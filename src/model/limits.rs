@@ -113,6 +113,9 @@ pub const LOOKS_BEFORE_ALL: usize = 16;
 /// A listing of all objects that is longer than this is given up for listings of shards.
 pub const LIST_ALL_MAX_ENTRIES: usize = 100_000;
 
+/// Pages of a listing in a row that may show nothing; a service that sends more is not followed any further.
+pub const EMPTY_PAGES_MAX: usize = 100;
+
 /// How often a reader lists again when a chain lost a copy while it was reading (store protocol, rule 7).
 pub const RELISTS_MAX: usize = 4;
 

@@ -1,6 +1,6 @@
 //! A plain directory as store: on a disk, a share, a stick.
 //!
-//! Files are staged in `tmp/`, written, synced, renamed to their free name, and every new folder is synced: a
+//! Files are staged in `tmp/`, written, synced, renamed to their free name, and every folder above is synced: a
 //! `put` that returned survives a power cut. Leftovers in `tmp/` go by age.
 //!
 //! What surprises: a folder of an object that is not there is an empty listing only while the store's own
@@ -152,7 +152,7 @@ impl WriteStore for DirectoryStore {
     fn put(&self, key: &Key, body: &Body<'_>) -> Result<()> {
         self.check_root(Verb::Put, key.as_str())?;
         let staged = self.stage(key, body)?;
-        disk::publish(staged, &self.path(key.as_str())).map_err(|error| match error.kind() {
+        disk::publish(staged, &self.path(key.as_str()), &self.root).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { key: key.clone() },
             _ => Error::from_io(Verb::Put, key.as_str(), error),
         })

@@ -40,6 +40,7 @@ mod flow;
 mod journal;
 mod options;
 mod pace;
+mod pages;
 mod parts;
 mod retry;
 mod watch;
@@ -50,6 +51,7 @@ use flow::Flow;
 use journal::Journals;
 pub use options::{Access, Anonymous, Certificates, Class, Encryption, Keeping, S3Options, Tags};
 pub use pace::Pace;
+use pages::Pages;
 use parts::Resumable;
 
 /// A store in a bucket, or below a prefix of one.
@@ -358,14 +360,14 @@ impl S3Store {
         Ok(Download::new(front, self.service()?.runtime.handle().clone(), self.cancel.clone()))
     }
 
-    async fn list_page(&self, prefix: &KeyPrefix, token: Option<String>) -> Result<Page> {
+    async fn list_page(&self, prefix: &KeyPrefix, pages: &mut Pages) -> Result<Vec<Listed>> {
         let service = self.service.get().ok_or_else(no_service)?;
         let sent = service
             .client()
             .list_objects_v2()
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
-            .set_continuation_token(token)
+            .set_continuation_token(pages.token())
             .set_request_payer(self.options.access.payer())
             .send()
             .await;
@@ -376,13 +378,9 @@ impl S3Store {
             let key = object.key()?.strip_prefix(&root)?.to_owned();
             Some(Listed { key, size: u64::try_from(object.size()?).ok()? })
         });
-        let more = answer.is_truncated().unwrap_or(false);
-        let next = answer.next_continuation_token().map(str::to_owned);
-        if more && next.is_none() {
-            let reason = "the listing goes on, but the service does not say where".into();
-            return Err(Error::Unavailable { verb: Verb::List, key: prefix.to_string(), reason });
-        }
-        Ok(Page { listed: listed.collect(), next: next.filter(|_| more) })
+        let listed = listed.collect();
+        pages.turn(&answer, prefix)?;
+        Ok(listed)
     }
 }
 
@@ -433,11 +431,6 @@ fn lower_case(metadata: Option<&HashMap<String, String>>) -> Metadata {
     pairs.map(|(name, text)| (name.to_ascii_lowercase(), text.clone())).collect()
 }
 
-struct Page {
-    listed: Vec<Listed>,
-    next: Option<String>,
-}
-
 impl ReadStore for S3Store {
     fn get(&self, key: &Key, limit: Option<u64>) -> Result<Box<dyn Read + Send>> {
         let opened = match self.run(Stream::open(self.wanted(key)?, Part::first(limit))) {
@@ -465,25 +458,22 @@ impl ReadStore for S3Store {
     }
 
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
-        let mut token = None;
-        loop {
-            let page = match self.run(self.list_page(prefix, token.clone())) {
+        let mut pages = Pages::default();
+        while !pages.is_over() {
+            let listed = match self.run(self.list_page(prefix, &mut pages)) {
                 // The first request of every process is a listing: so all others know.
                 Err(error) if self.takes_other_style(&error) => {
-                    self.run(self.list_page(prefix, token.clone()))?
+                    self.run(self.list_page(prefix, &mut pages))?
                 }
-                page => page?,
+                listed => listed?,
             };
-            for listed in page.listed {
+            for listed in listed {
                 if visit(listed) == Visit::Stop {
                     return Ok(());
                 }
             }
-            match page.next {
-                Some(next) => token = Some(next),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     fn name(&self) -> String {

@@ -320,4 +320,4 @@ fn remote_url(config: &Config, remote: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::git::names::pointer_text;
 use crate::model::{Entry, Key, KeyPrefix, Shape};
 use crate::store::{self, Body, Calls, Listed, MemoryStore, ReadStore, Verb, Visit, WriteStore};
 
-mod schedule;
+pub(crate) mod schedule;
 
 /// What happens right before a call.
 type Hook = Box<dyn FnMut(usize, Verb, &str) -> bool + Send>;
@@ -62,7 +62,7 @@ impl WriteStore for Shared {
 }
 
 /// A repository with the versions of one file, and a store.
-struct World {
+pub(crate) struct World {
     store: Shared,
     folder: tempfile::TempDir,
     versions: Vec<(Version, Vec<u8>)>,

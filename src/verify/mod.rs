@@ -247,3 +247,6 @@ impl<'a> Check<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,17 +6,15 @@
 //!
 //! `tests/run.sh` tries a part of the points, `tests/run.sh --soak` all of them.
 
-use std::process::Stdio;
+mod hands;
 
-use crate::scene::{
-    PATIENCE, Scene, fetch, pull_cold, pull_warm, push_delta, push_full, push_history, worlds,
-};
+use crate::scene::{PATIENCE, Scene, pull_cold, pull_warm, push_delta, push_full, push_history, worlds};
 use crate::support::data::{noise, text};
 use crate::support::fake_lfs::{FakeLfs, Transfer};
 use crate::support::run::{is_soak, signal, wait_until};
 use crate::support::s3::{Fault, any};
-use crate::support::trace::{Act, Tracee, When};
-use crate::world::{Object, World};
+use crate::support::trace::{Act, When};
+use crate::world::World;
 
 /// The points to be tried of 1, 2, 3 …, each with its side.
 fn points(stride: usize) -> impl Iterator<Item = (usize, When)> {
@@ -177,45 +175,4 @@ fn a_cold_pull_dies_in_any_request() {
 fn a_push_in_parts_dies_in_any_request() {
     let scene = push_full(World::on_s3(), noise(76, 1 << 20).repeat(65));
     scene.die_at_every_request(4);
-}
-
-// ---- init
-
-/// Runs `init` in a fresh repository under ptrace; returns whether it died.
-fn init_dies(world: &World, act: Act) -> bool {
-    let mut command = world.sandbox.command(world.sandbox.agent_path(), "repo");
-    command.args(["init", &world.url]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let (tracee, _child) = Tracee::start(command, act);
-    assert!(wait_until(PATIENCE, || tracee.status().is_some()), "init hangs");
-    tracee.has_acted()
-}
-
-fn init_dies_at_every_change(world: &World) {
-    world.remove("lfs-delta.json");
-    world.sandbox.init_repo("repo");
-    let still = world.still();
-    let mut tried = 0;
-    for (nth, when) in points(3) {
-        world.restore(&still);
-        if !init_dies(world, Act::Kill(nth, when)) {
-            break;
-        }
-        println!("init of {}: killed {when:?} change {nth}", world.url);
-        world.sandbox.lfs_delta("repo", &["init", &world.url]);
-        let object = Object::new(noise(77, 5000));
-        let path = world.sandbox.write("file", &object.bytes);
-        let mut agent = FakeLfs::start(&world.sandbox, "repo").accepted("upload");
-        agent.upload(&object.oid, object.size(), &path).succeeded();
-        fetch(&mut agent, &object).expect("what was stored");
-        agent.terminate();
-        tried += 1;
-    }
-    println!("init of {}: {tried} points at changes of files", world.url);
-}
-
-#[test]
-fn init_dies_at_any_change_of_a_file() {
-    for world in worlds() {
-        init_dies_at_every_change(&world);
-    }
 }

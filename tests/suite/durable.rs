@@ -1,5 +1,7 @@
 //! "complete" means durable, seen at the system calls; and what happens where no change is possible any more.
 
+mod power;
+
 use std::path::{Path, PathBuf};
 
 use crate::scene::{Scene, pull_cold, push_delta, push_full, push_history};

@@ -10,20 +10,26 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
-use lfs_delta::codec::{self, Effort, Header, Memory, Pair, Work, vcdiff};
+use lfs_delta::codec::vcdiff::{self, Secondary};
+use lfs_delta::codec::{self, Effort, Header, Memory, Pair, Work};
 use lfs_delta::depot::{self, Depot};
 use lfs_delta::git::names::parse_pointer;
+use lfs_delta::model::sketch::SKETCH_BUCKETS;
 use lfs_delta::model::{
-    Chain, CodecName, CopyId, CopyName, Entry, Key, KeyPrefix, Link, Location, Nonce, Oid, Shape,
+    ArtefactUrl, Chain, CodecName, CopyId, CopyName, Entry, FileName, Folder, Hint, Key, KeyPrefix, Link,
+    Location, Nonce, Oid, Shape, Sketch, Space,
 };
+use lfs_delta::space::{Facts, Kind};
 use lfs_delta::store::s3::{Access, Anonymous, Certificates};
-use lfs_delta::store::{self, MemoryStore, ReadStore as _, S3Options, S3Store, Visit, get_bytes, put_bytes};
+use lfs_delta::store::{
+    self, MemoryStore, ReadStore as _, S3Options, S3Store, Visit, WriteStore as _, get_bytes, put_bytes,
+};
 use serde_json::Value;
 
 use crate::support::confined::confined;
 use crate::support::data::{Random, edited, noise, pointer, text};
-use crate::support::run::{is_soak, soak_time};
-use crate::support::s3::{AUTHORITY, Fault, S3Server, any};
+use crate::support::run::{rounds, run};
+use crate::support::s3::{AUTHORITY, Fault, Kind as Request, S3Server, any, on};
 use crate::support::sandbox::files_below;
 use crate::world::World;
 
@@ -98,14 +104,14 @@ fn mutated(input: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 /// Tries a corpus, and then mutations of it.
 fn try_all(name: &str, count: u64, corpus: &[Vec<u8>], mut run: impl FnMut(&[u8])) {
     corpus.iter().for_each(|input| run(input));
-    let (begun, mut tried, mut slowest) = (Instant::now(), 0, Duration::ZERO);
-    while if is_soak() { begun.elapsed() < soak_time() } else { tried < count } {
-        let mut random = Random::new(tried);
+    let (mut tried, mut slowest) = (0, Duration::ZERO);
+    for seed in rounds(count) {
+        let mut random = Random::new(seed);
         let (input, other) = (random.below(corpus.len()), random.below(corpus.len()));
         let input = mutated(&corpus[input], &corpus[other], &mut random);
         let now = Instant::now();
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&input))) {
-            println!("{name}, seed {tried}: {}", input.escape_ascii());
+            println!("{name}, seed {seed}: {}", input.escape_ascii());
             resume_unwind(panic);
         }
         slowest = slowest.max(now.elapsed());
@@ -136,13 +142,18 @@ fn id(number: u8) -> CopyId {
     CopyId { oid: Oid::of(&[number]), nonce: Nonce::from_bytes([number; 16]) }
 }
 
+fn hint(sketch: Option<Sketch>) -> String {
+    Key::hint(&Space::named(b"art"), &Hint { id: id(3), sketch }).to_string()
+}
+
 /// The keys of a store with every kind of entry.
 fn keys() -> Vec<String> {
     let full = |codec| Key::copy(&CopyName { id: id(1), shape: Shape::Full { codec } });
     let shape = Shape::Delta { base: id(1), codec: CodecName::DELTA };
     let delta = Key::copy(&CopyName { id: id(2), shape });
     let keys = [full(None), full(Some(CodecName::ZSTD)), delta, Key::tombstone(&id(1)), Key::manifest()];
-    keys.iter().map(ToString::to_string).collect()
+    let sketch = Sketch::new(&[Some(7); SKETCH_BUCKETS], 5);
+    keys.iter().map(ToString::to_string).chain([hint(None), hint(Some(sketch))]).collect()
 }
 
 // ---- names and texts
@@ -156,6 +167,59 @@ fn keys_are_parsed_to_themselves_or_not_at_all() {
             Some(Entry::Copy(name)) => assert_eq!(Key::copy(&name).as_str(), text),
             Some(Entry::Tombstone(id)) => assert_eq!(Key::tombstone(&id).as_str(), text),
             None => {}
+        }
+        if let Some((space, hint)) = Hint::parse(&text) {
+            assert_eq!(Key::hint(&space, &hint).as_str(), text);
+        }
+    });
+}
+
+#[test]
+fn names_of_files_stay_in_their_folder_or_are_refused() {
+    let corpus = texts(&["app-1.2.zip", "a.delta", "x/y/reference.bin", "s3://b/x/y/a.zip", "/srv/a/b.bin"]);
+    fuzz("names_of_files_stay_in_their_folder_or_are_refused", &corpus, |input| {
+        let text = text_of(input);
+        if let Ok(name) = FileName::parse(&text) {
+            let is_plain = |text: &str| !text.contains(['/', '\0']) && !text.contains(char::is_control);
+            assert!(is_plain(name.as_str()) && !["", ".", ".."].contains(&name.as_str()), "{name:?}");
+        }
+        if let Ok(folder) = Folder::parse(&text) {
+            let mut parts: Vec<_> = folder.as_str().split('/').collect();
+            assert_eq!(parts.pop(), Some(""), "{folder:?}");
+            assert!(!parts.iter().any(|part| ["", ".", ".."].contains(part)), "{folder:?}");
+            assert_eq!(Folder::parse(folder.as_str()).as_ref(), Ok(&folder));
+        }
+        let _ = ArtefactUrl::parse(&text);
+    });
+}
+
+/// What is kept beside a delta, as lines of a name and a text.
+fn metadata() -> Vec<Vec<u8>> {
+    let (file, reference) = ("1a".repeat(32), "2b".repeat(32));
+    let one = format!(
+        "dg-file-sha256={file}\ndg-file-size=77\ndg-created-at=2025-09-21T12:34:56.5Z\ndg-note=delta\n\
+         dg-ref-key==?UTF-8?B?eC9yZWZlcmVuY2UuYmlu?=\ndg-ref-sha256={reference}\ndg-encrypted=x"
+    );
+    let spelt = [one.replace("dg-", "dg_").replace('-', "_"), one.replace("dg-", "")];
+    [&[one][..], &spelt, &["note=zero-diff\ncompression=none".into()]]
+        .concat()
+        .into_iter()
+        .map(String::into_bytes)
+        .collect()
+}
+
+#[test]
+fn what_is_kept_beside_a_file_is_read_as_far_as_it_makes_sense() {
+    fuzz("what_is_kept_beside_a_file_is_read_as_far_as_it_makes_sense", &metadata(), |input| {
+        let text = text_of(input);
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let facts = Facts::read(&lines.map(|(name, text)| (name.to_owned(), text.to_owned())).collect());
+        if let Some(folder) = &facts.reference_folder {
+            assert_eq!(Folder::parse(folder.as_str()).as_ref(), Ok(folder));
+        }
+        for kind in [Kind::Reference, Kind::Delta, Kind::Whole] {
+            let has_hash = !facts.missing(kind).contains(&"dg-file-sha256");
+            assert_eq!(has_hash, facts.sha256.is_some());
         }
     });
 }
@@ -272,13 +336,37 @@ fn zstd_payloads_give_as_many_bytes_or_an_error() {
     });
 }
 
+/// Deltas as stock xdelta3 writes them with each of its compressions, and ours.
+fn vcdiff_deltas(base: &[u8], target: &[u8]) -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [base_path, target_path, delta] = ["base", "target", "delta"].map(|name| folder.path().join(name));
+    std::fs::write(&base_path, base).and_then(|()| std::fs::write(&target_path, target)).expect("files");
+    let theirs = [(Secondary::Lzma, "lzma"), (Secondary::Djw, "djw")].map(|(secondary, name)| {
+        let mut command = Command::new("xdelta3");
+        command.args(["-S", name, "-n", "-D", "-f", "-W", "16384", "-s"]).args([
+            &base_path,
+            &target_path,
+            &delta,
+        ]);
+        run(command).succeeded();
+        let delta = std::fs::read(&delta).expect("a delta");
+        assert_eq!(vcdiff::inspect(&mut &delta[..]).expect("a header").secondary, Some(secondary));
+        delta
+    });
+    let ours = [Effort::Fast, Effort::Max].map(|effort| {
+        let mut delta = Vec::new();
+        vcdiff::encode(base, target, effort, &mut delta, &|| Ok(())).expect("a delta");
+        delta
+    });
+    [theirs, ours].concat()
+}
+
 #[test]
 fn vcdiff_deltas_give_no_more_bytes_than_were_asked_for() {
     let (base, target) = base_and_target();
-    let mut delta = Vec::new();
-    vcdiff::encode(&base, &target, Effort::Default, &mut delta, &|| Ok(())).expect("a delta");
+    let target = [target, text(7, 3000)].concat();
     let size = target.len() as u64;
-    fuzz("vcdiff_deltas_give_no_more_bytes_than_were_asked_for", &[delta], |input| {
+    fuzz("vcdiff_deltas_give_no_more_bytes_than_were_asked_for", &vcdiff_deltas(&base, &target), |input| {
         let mut sink = Bounded(size);
         if let Ok(written) = vcdiff::decode(&base, &mut &input[..], size, &mut sink, &|| Ok(())) {
             assert_eq!(written, size - sink.0);
@@ -370,16 +458,29 @@ const LISTING: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketRe
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key does \
     not exist.</Message><Key>p/x</Key><RequestId>1</RequestId><HostId>2</HostId></Error>";
 
-#[test]
-fn what_a_service_answers_is_understood_or_an_error() {
-    let server = S3Server::start();
+const BEGUN: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<InitiateMultipartUploadResult><Bucket>b</Bucket>\
+    <Key>p/x</Key><UploadId>VXBsb2Fk</UploadId></InitiateMultipartUploadResult>";
+
+const COMPLETED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CompleteMultipartUploadResult><Location>http://b/p/x\
+    </Location><Bucket>b</Bucket><Key>p/x</Key><ETag>&quot;3858f62230ac3c915f300c664312c11f-9&quot;</ETag>\
+    </CompleteMultipartUploadResult>";
+
+const PART_BYTES: usize = 256;
+
+fn store_on(server: &S3Server) -> S3Store {
     let Ok(Location::S3(location)) = Location::parse(&server.endpoint.store_url("p")) else {
         panic!("no URL")
     };
     let access = Access { anonymous: Anonymous::Always, ..Access::default() };
-    let options =
-        S3Options { attempts: 1, backoff: Duration::from_millis(1), access, ..S3Options::default() };
-    let store = S3Store::new(location, options, Cancel::default());
+    let (backoff, part_size) = (Duration::from_millis(1), PART_BYTES as u64);
+    let options = S3Options { attempts: 1, backoff, part_size, access, ..S3Options::default() };
+    S3Store::new(location, options, Cancel::default())
+}
+
+#[test]
+fn what_a_service_answers_is_understood_or_an_error() {
+    let server = S3Server::start();
+    let store = store_on(&server);
     let corpus = texts(&[LISTING, REFUSAL]);
     try_all("answers", 2_000, &corpus, |input| {
         let body = text_of(input);
@@ -402,6 +503,41 @@ fn what_a_service_answers_is_understood_or_an_error() {
         }
         server.take_calls();
     });
+}
+
+#[test]
+fn what_a_service_answers_to_an_upload_is_understood_or_an_error() {
+    let server = S3Server::start();
+    server.allow_parts_of(1);
+    let store = store_on(&server);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, bytes) = (folder.path().join("file"), noise(3, 9 * PART_BYTES));
+    std::fs::write(&path, &bytes).expect("a file");
+    let source = store::Source::File { path: &path, size: bytes.len() as u64 };
+    let body = store::Body { source, digest: Oid::of(&bytes), sent: &|_| () };
+    let corpus = texts(&[BEGUN, COMPLETED, REFUSAL]);
+    let (mut number, mut stored) = (0_u32, 0);
+    try_all("answers to uploads", 600, &corpus, |input| {
+        for kind in [Request::BeginUpload, Request::PutPart, Request::CompleteUpload, Request::Put] {
+            number += 1;
+            let id = CopyId { oid: Oid::of(&number.to_le_bytes()), nonce: Nonce::from_bytes([1; 16]) };
+            let key = Key::copy(&CopyName { id, shape: Shape::Full { codec: None } });
+            server.fail(on(kind).times(9), Fault::Answer(200, text_of(input)));
+            let put = match kind {
+                Request::Put => put_bytes(&store, &key, &bytes[..PART_BYTES]),
+                _ => store.put(&key, &body),
+            };
+            server.heal();
+            let kept = server.get_raw(&format!("p/{key}"));
+            assert!(kept.is_none() || put.is_ok() || kind == Request::CompleteUpload, "{kind:?}: {put:?}");
+            stored += usize::from(put.is_ok());
+            if let (Ok(()), Request::BeginUpload | Request::PutPart, Some(kept)) = (&put, kind, kept) {
+                assert!(kept == bytes, "{kind:?}: other bytes");
+            }
+        }
+        server.take_calls();
+    });
+    println!("{stored} of {number} were taken for stored");
 }
 
 #[test]

@@ -22,6 +22,7 @@ macro_rules! on_both_stores {
 }
 
 pub mod clones;
+pub mod crowds;
 pub mod faults;
 pub mod hands;
 pub mod history;

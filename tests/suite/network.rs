@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::scene::{Scene, pull_cold, push_delta_afresh};
+use crate::scene::{Scene, pull_cold, push_delta_afresh, push_full, push_history};
 use crate::support::data::noise;
 use crate::support::fake_lfs::{FakeLfs, Transfer};
 use crate::support::run::is_soak;
@@ -82,9 +82,9 @@ impl Scene {
         self.world.server().take_calls().len()
     }
 
-    /// Lets each request go wrong in each way, once.
-    fn go_wrong_once(&self) {
-        self.go_wrong(1, |wrong, nth| {
+    /// Lets each request go wrong in each way, once; every so many of them where that would take too long.
+    fn go_wrong_once(&self, stride: usize) {
+        self.go_wrong(if is_soak() { 1 } else { stride }, |wrong, nth| {
             self.world.server().fail(any().nth(nth), wrong.fault.clone());
             (self.play_with(wrong, "8"), wrong.once)
         });
@@ -140,12 +140,26 @@ impl Scene {
 
 #[test]
 fn a_push_survives_every_fault_of_every_request() {
-    push_delta_afresh(World::on_s3()).go_wrong_once();
+    push_delta_afresh(World::on_s3()).go_wrong_once(1);
 }
 
 #[test]
 fn a_pull_survives_every_fault_of_every_request() {
-    pull_cold(World::on_s3()).go_wrong_once();
+    pull_cold(World::on_s3()).go_wrong_once(1);
+}
+
+/// Parts are of 64 KiB here, so that a copy of more than 512 KiB goes up in parts.
+#[test]
+fn a_push_in_parts_survives_every_fault_of_every_request() {
+    let mut world = World::on_s3();
+    world.server().allow_parts_of(1);
+    world.sandbox.set("LFS_DELTA_PART_SIZE", "64K");
+    push_full(world, noise(83, 600_000)).go_wrong_once(13);
+}
+
+#[test]
+fn a_push_of_a_history_survives_every_fault_of_every_request() {
+    push_history(World::on_s3()).go_wrong_once(13);
 }
 
 #[test]
@@ -170,6 +184,38 @@ fn an_endless_answer_is_given_up_and_not_kept() {
         let mut agent = world.start("b", "download");
         assert_report(&agent.download(&object.oid, object.size()).failed(), "E4001", &[&object.oid]);
         assert!(agent.memory_kib() < 150 << 10, "{} KiB for {page}", agent.memory_kib());
+        agent.terminate();
+        world.server().heal();
+    }
+}
+
+/// An empty page of a listing that goes on.
+fn empty_page(token: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>true\
+         </IsTruncated><NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+    )
+}
+
+#[test]
+fn a_listing_without_end_is_given_up() {
+    let world = World::on_s3();
+    let (object, _) = world.local(noise(82, 20_000));
+    world.push(&object);
+    world.add_machine("b");
+    let same = || world.server().fail(on(Kind::List).forever(), Fault::Answer(200, empty_page("same")));
+    let ever_new = || {
+        let pages = (0..150).map(|number| empty_page(&number.to_string()));
+        pages.for_each(|page| world.server().fail(on(Kind::List), Fault::Answer(200, page)));
+        same();
+    };
+    for (service, says) in
+        [(&same as &dyn Fn(), "the same page again"), (&ever_new, "one empty page after the other")]
+    {
+        service();
+        let mut agent = world.start("b", "download");
+        let message = agent.download(&object.oid, object.size()).failed();
+        assert_report(&message, "E4001", &[&object.oid, says]);
         agent.terminate();
         world.server().heal();
     }

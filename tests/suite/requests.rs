@@ -842,3 +842,28 @@ fn a_service_that_ignores_conditions_keeps_every_promise_but_the_second() {
     server.ignore_conditions();
     check_contract(&server, "without-conditions");
 }
+
+/// Each push sees what was there before it, or all see an empty store.
+#[test]
+fn listings_that_lag_behind_lose_nothing() {
+    for lag_once in [false, true] {
+        let world = World::on_s3();
+        world.add_machine("b");
+        let bodies = crate::support::data::versions(64, 20_000, 3);
+        let objects: Vec<_> = bodies.into_iter().map(|bytes| world.commit("file.bin", bytes)).collect();
+        world.server().lag();
+        for object in &objects {
+            world.push(object);
+            // To others it is there, or not yet, but never damaged.
+            if let Err(message) = world.download("b", object) {
+                assert_report(&message, "E5003", &[&object.oid]);
+            }
+            if !lag_once {
+                world.server().lag();
+            }
+        }
+        world.server().catch_up();
+        world.add_machine("c");
+        objects.iter().for_each(|object| world.pull("c", object));
+    }
+}

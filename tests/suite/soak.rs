@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::engine::{Engine, Kind};
-use crate::support::run::soak_time;
+use crate::support::run::{soak_seed, soak_time};
 use crate::support::s3::S3Server;
 use crate::support_works::assert_one_winner;
 
@@ -15,8 +15,7 @@ pub fn soak(mut round: impl FnMut(u64)) {
     assert!(std::env::var_os("LFS_DELTA_SOAK").is_some(), "run this by tests/run.sh --soak");
     let end = Instant::now() + soak_time();
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
-    let first = std::env::var("LFS_DELTA_SOAK_SEED")
-        .map_or(since_1970.as_nanos() as u64, |n| n.parse().expect("a seed"));
+    let first = soak_seed().unwrap_or(since_1970.as_nanos() as u64);
     let mut rounds = 0;
     while Instant::now() < end {
         println!("LFS_DELTA_SOAK_SEED={}", first.wrapping_add(rounds));

@@ -76,6 +76,11 @@ impl World {
         self.endpoint.as_ref().expect("a world on S3")
     }
 
+    /// The same, if there is one.
+    pub fn in_bucket(&self) -> Option<&S3Server> {
+        self.server.as_ref()
+    }
+
     /// The URL of a file in the DeltaSpace, or of the DeltaSpace.
     pub fn url(&self, name: &str) -> String {
         format!("{}/{name}{}", self.base, self.settings)

@@ -83,6 +83,11 @@ impl World {
         self.server.as_ref().expect("a store in a bucket")
     }
 
+    /// The same, if there is one.
+    pub fn in_bucket(&self) -> Option<&S3Server> {
+        self.server.as_ref()
+    }
+
     /// Makes a machine: a repository with this name.
     pub fn add_machine(&self, machine: &str) -> PathBuf {
         let sandbox = &self.sandbox;

@@ -135,7 +135,7 @@ fn to_path(space: &DeltaSpace<'_>, name: &FileName, path: &Path) -> Result<Fetch
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut staged = disk::stage(folder).map_err(failed)?;
     let (located, restored) = space.restore(name, Locate::Either, &mut Place::File(staged.as_file_mut()))?;
-    disk::publish_over(staged, &target).map_err(failed)?;
+    disk::publish_over(staged, &target, folder).map_err(failed)?;
     Ok((located, restored, Some(path.to_owned())))
 }
 
@@ -148,7 +148,7 @@ fn to_folder(space: &DeltaSpace<'_>, name: &FileName, folder: &Path) -> Result<F
     if fs::symlink_metadata(&path).is_ok_and(|data| !data.is_file() && !data.is_symlink()) {
         return Err(Error::Usage(format!("{} is there, and no file", path.display())));
     }
-    disk::publish_over(staged, &path).map_err(failed)?;
+    disk::publish_over(staged, &path, folder).map_err(failed)?;
     Ok((located, restored, Some(path)))
 }
 

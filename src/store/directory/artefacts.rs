@@ -135,10 +135,10 @@ impl ArtefactStore for DirectoryStore {
         let mut aside = disk::stage(&self.root.join(self.staging)).map_err(failed)?;
         aside.write_all(&text).map_err(failed)?;
         let name = aside_name(body.source.size(), body.digest);
-        disk::publish_over(aside, &self.aside(key).join(name)).map_err(failed)?;
+        disk::publish_over(aside, &self.aside(key).join(name), &self.root).map_err(failed)?;
         match placing {
-            Placing::Create => disk::publish(staged, &path),
-            Placing::Replace => disk::publish_over(staged, &path),
+            Placing::Create => disk::publish(staged, &path, &self.root),
+            Placing::Replace => disk::publish_over(staged, &path, &self.root),
         }
         .map_err(failed)
     }

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::StorageClass;
 
 use super::download::Stream;
 use super::fault::{self, Fault};
+use super::pages::Pages;
 use super::{Order, S3Store, is_out_of_range, no_service};
 use crate::model::{FileName, Folder, Key, KeyPrefix, hex};
 use crate::store::artefacts::{ArtefactStore, Checksum, Found, Item, Metadata, Placing};
@@ -16,7 +17,7 @@ impl S3Store {
         self.options.keeping.class_of(key.as_str().ends_with(crate::model::artefact::DELTA))
     }
 
-    async fn items(&self, folder: &Folder, token: Option<String>) -> Result<(Vec<Item>, Option<String>)> {
+    async fn items(&self, folder: &Folder, pages: &mut Pages) -> Result<Vec<Item>> {
         let service = self.service.get().ok_or_else(no_service)?;
         let prefix = KeyPrefix::artefacts(folder);
         let root = self.location.full_key(prefix.as_str());
@@ -26,7 +27,7 @@ impl S3Store {
             .bucket(&self.location.bucket)
             .prefix(&root)
             .delimiter("/")
-            .set_continuation_token(token)
+            .set_continuation_token(pages.token())
             .set_request_payer(self.options.access.payer())
             .send()
             .await;
@@ -42,13 +43,8 @@ impl S3Store {
         let folders = answer.common_prefixes().iter();
         let folders = folders.filter_map(|common| name(common.prefix()).map(Item::Folder));
         let items = files.chain(folders).collect();
-        let next = answer.next_continuation_token().map(str::to_owned);
-        let more = answer.is_truncated().unwrap_or(false);
-        if more && next.is_none() {
-            let reason = "the listing goes on, but the service does not say where".into();
-            return Err(Error::Unavailable { verb: Verb::List, key: prefix.to_string(), reason });
-        }
-        Ok((items, next.filter(|_| more)))
+        pages.turn(&answer, &prefix)?;
+        Ok(items)
     }
 }
 
@@ -85,19 +81,15 @@ impl ArtefactStore for S3Store {
     }
 
     fn list(&self, folder: &Folder, visit: &mut dyn FnMut(Item) -> Visit) -> Result<()> {
-        let mut token = None;
-        loop {
-            let (items, next) = self.run(self.items(folder, token.take()))?;
-            for item in items {
+        let mut pages = Pages::default();
+        while !pages.is_over() {
+            for item in self.run(self.items(folder, &mut pages))? {
                 if visit(item) == Visit::Stop {
                     return Ok(());
                 }
             }
-            match next {
-                Some(next) => token = Some(next),
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     fn name(&self) -> String {

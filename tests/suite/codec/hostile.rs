@@ -4,6 +4,7 @@
 //! asked for. Each test does its work in a process of its own that may not have more than `MEMORY_MAX_KIB`.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,16 +17,18 @@ use super::make::{Packer, changed, crc32, gzip};
 use super::{encode, injected, is_injected, work};
 use crate::support;
 use crate::support::data::{Random, text};
+use crate::support::run::rounds;
 
-/// Damaged payloads of each case.
-const DAMAGED: u64 = if cfg!(feature = "soak") { 5_000 } else { 150 };
+/// Damaged payloads of each case; in a long run as many as there is time for.
+const DAMAGED: u64 = 150;
 
 /// Address space of the process, which is more than its memory.
 const MEMORY_MAX_KIB: usize = 1 << 20;
 /// Bytes that the scratch gives to all buffers together.
 const SCRATCH_MAX_BYTES: usize = 64 << 20;
 /// Far above what the largest of these takes, unoptimised, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs the test of this name in a process of its own, and there does its work.
 fn confined(name: &str, work: impl FnOnce()) {
     support::confined::confined(&format!("{}::{name}", module_path!()), MEMORY_MAX_KIB, work);
@@ -157,20 +160,30 @@ fn payloads() -> Vec<(Case, Vec<u8>)> {
     cases::all().into_iter().map(coded).collect()
 }
 
+/// Does something with a case and a seed; says which when that fails.
+fn with<T>(case: &Case, seed: u64, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        println!("{}, seed {seed}", case.name);
+        resume_unwind(panic)
+    })
+}
+
 #[test]
 fn damaged_payloads_are_refused_or_give_as_many_bytes() {
     confined("damaged_payloads_are_refused_or_give_as_many_bytes", || {
         let payloads = payloads();
-        let mut refused = 0;
-        for (index, (case, payload)) in payloads.iter().enumerate() {
-            let other = &payloads[(index + 1) % payloads.len()].1;
-            for seed in 0..DAMAGED {
-                println!("{}, seed {seed}", case.name);
+        let (mut refused, mut all) = (0, 0_u64);
+        for seed in rounds(DAMAGED) {
+            println!("seed {seed}");
+            for (index, (case, payload)) in payloads.iter().enumerate() {
+                let other = &payloads[(index + 1) % payloads.len()].1;
                 let payload = damaged(payload, other, &mut Random::new(seed));
-                refused += u64::from(survive(&case.base, &payload, case.target.len()).is_err());
+                let outcome = with(case, seed, || survive(&case.base, &payload, case.target.len()));
+                refused += u64::from(outcome.is_err());
+                all += 1;
             }
         }
-        let all = payloads.len() as u64 * DAMAGED;
+        println!("{refused} of {all} were refused");
         assert!(refused > all / 2 && refused < all, "{refused} of {all} were refused");
     });
 }
@@ -178,9 +191,10 @@ fn damaged_payloads_are_refused_or_give_as_many_bytes() {
 #[test]
 fn damaged_bases_are_refused_or_give_as_many_bytes() {
     confined("damaged_bases_are_refused_or_give_as_many_bytes", || {
-        for (case, payload) in payloads() {
-            for seed in 0..DAMAGED / 3 {
-                println!("{}, seed {seed}", case.name);
+        let payloads = payloads();
+        for seed in rounds(DAMAGED / 3) {
+            println!("seed {seed}");
+            for (case, payload) in &payloads {
                 let mut random = Random::new(seed);
                 let base = if random.below(2) == 0 {
                     changed(&case.base, &mut random)
@@ -190,9 +204,144 @@ fn damaged_bases_are_refused_or_give_as_many_bytes() {
                     base.iter_mut().skip(random.below(len)).take(3).for_each(|byte| *byte = !*byte);
                     base
                 };
-                let _ = survive(&base, &payload, case.target.len());
+                let _ = with(case, seed, || survive(&base, payload, case.target.len()));
             }
         }
+    });
+}
+
+/// A payload whose packed parts are unpacked, so that damage comes to what is in them.
+#[derive(Clone)]
+struct Unpacked {
+    /// Version, shape and, of containers, three lengths.
+    front: Vec<u8>,
+    /// Operations and numbers of the base's recipe and of the target's; none in a flat payload.
+    columns: Vec<Vec<u8>>,
+    /// The flat delta up to its layout.
+    flat: Vec<u8>,
+    layout: Vec<u8>,
+    /// The flat delta behind its layout.
+    residue: Vec<u8>,
+    tokens: Vec<u8>,
+}
+
+impl Unpacked {
+    fn of(payload: &[u8]) -> Unpacked {
+        let mut rest = &payload[2..];
+        let is_flat = payload[1] == 0;
+        let lengths = if is_flat { 0 } else { rest.len() - skip_varints(rest, 3).len() };
+        let front = payload[..2 + lengths].to_vec();
+        rest = &rest[lengths..];
+        let mut columns = Vec::new();
+        if is_flat {
+            let (flat, layout, residue) = unpack_flat(rest);
+            return Unpacked { front, columns, flat, layout, residue, tokens: Vec::new() };
+        }
+        columns.extend([take_packed(&mut rest), take_packed(&mut rest)]);
+        let (flat, layout, residue) = unpack_flat(take_section(&mut rest));
+        columns.extend([take_packed(&mut rest), take_packed(&mut rest)]);
+        Unpacked { front, columns, flat, layout, residue, tokens: rest.to_vec() }
+    }
+
+    /// The parts that are packed in a payload, but for those without a byte.
+    fn packed(&mut self) -> Vec<&mut Vec<u8>> {
+        self.columns.iter_mut().chain([&mut self.layout]).filter(|part| !part.is_empty()).collect()
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let mut flat = self.flat.clone();
+        if flat[0] < 2 {
+            flat.extend(varint(self.layout.len() as u64));
+        }
+        if !self.layout.is_empty() {
+            flat.extend(section(&zstd::bulk::compress(&self.layout, 1).expect("compresses")));
+        }
+        flat.extend(&self.residue);
+        let raw = |plain: &Vec<u8>| [varint(plain.len() as u64), section(plain)].concat();
+        let columns: Vec<_> = self.columns.iter().map(raw).collect();
+        if columns.is_empty() {
+            return [&self.front[..], &flat].concat();
+        }
+        let (base, target) = columns.split_at(2);
+        let (base, target) = (base.concat(), target.concat());
+        [&self.front[..], &base, &section(&flat), &target, &self.tokens].concat()
+    }
+}
+
+/// A flat delta up to its layout, the layout, and what is behind.
+fn unpack_flat(flat: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let mut rest = skip_varints(&flat[1..], 3);
+    take_section(&mut rest);
+    let front = flat[..flat.len() - rest.len()].to_vec();
+    let has_layout = flat[0] < 2 && take_varint(&mut rest) > 0;
+    let layout = if has_layout { unpack(take_section(&mut rest)) } else { Vec::new() };
+    (front, layout, rest.to_vec())
+}
+
+fn section(bytes: &[u8]) -> Vec<u8> {
+    [&varint(bytes.len() as u64), bytes].concat()
+}
+
+fn unpack(frame: &[u8]) -> Vec<u8> {
+    zstd::stream::decode_all(frame).expect("a frame of zstd")
+}
+
+fn take_varint(bytes: &mut &[u8]) -> u64 {
+    let len = bytes.iter().position(|byte| *byte < 0x80).expect("an end") + 1;
+    let (varint, rest) = bytes.split_at(len);
+    *bytes = rest;
+    varint.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))
+}
+
+fn skip_varints(mut bytes: &[u8], count: usize) -> &[u8] {
+    for _ in 0..count {
+        take_varint(&mut bytes);
+    }
+    bytes
+}
+
+fn take_section<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
+    let len = take_varint(bytes) as usize;
+    let (section, rest) = bytes.split_at(len);
+    *bytes = rest;
+    section
+}
+
+fn take_packed(bytes: &mut &[u8]) -> Vec<u8> {
+    let plain = take_varint(bytes) as usize;
+    let section = take_section(bytes);
+    if section.len() == plain { section.to_vec() } else { unpack(section) }
+}
+
+#[test]
+fn damaged_recipes_and_layouts_are_refused_or_give_as_many_bytes() {
+    confined("damaged_recipes_and_layouts_are_refused_or_give_as_many_bytes", || {
+        let payloads = payloads();
+        let mut unpacked: Vec<_> =
+            payloads.iter().map(|(case, payload)| (case, Unpacked::of(payload))).collect();
+        unpacked.retain_mut(|(_, unpacked)| !unpacked.packed().is_empty());
+        assert!(unpacked.len() > 5, "only {} have packed parts", unpacked.len());
+        for (case, unpacked) in &unpacked {
+            survive(&case.base, &unpacked.payload(), case.target.len()).expect("nothing is damaged yet");
+        }
+        let (mut refused, mut all) = (0, 0_u64);
+        for seed in rounds(DAMAGED) {
+            println!("seed {seed}");
+            for (case, whole) in &unpacked {
+                let mut random = Random::new(seed);
+                let mut unpacked = whole.clone();
+                let mut packed = unpacked.packed();
+                let (part, other) = (random.below(packed.len()), random.below(packed.len()));
+                let other = packed[other].clone();
+                *packed[part] = damaged(packed[part], &other, &mut random);
+                let payload = unpacked.payload();
+                let outcome = with(case, seed, || survive(&case.base, &payload, case.target.len()));
+                refused += u64::from(outcome.is_err());
+                all += 1;
+            }
+        }
+        println!("{refused} of {all} were refused");
+        assert!(refused > all / 4 && refused < all, "{refused} of {all} were refused");
     });
 }
 
@@ -222,7 +371,6 @@ fn another_size_is_refused() {
 
 /// A delta of containers with these lengths (target, expanded base, expanded target) and recipes.
 fn forged(lengths: [u64; 3], base_recipe: [&[u8]; 2], flat: &[u8], target_recipe: [&[u8]; 2]) -> Vec<u8> {
-    let section = |bytes: &[u8]| [&varint(bytes.len() as u64), bytes].concat();
     let packed = |plain: &[u8]| {
         let frame = zstd::bulk::compress(plain, 1).expect("compresses");
         [varint(plain.len() as u64), section(&frame)].concat()

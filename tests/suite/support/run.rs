@@ -21,6 +21,19 @@ pub fn soak_time() -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// The numbers of rounds: as many as said, or in a long run as many as there is time for.
+pub fn rounds(count: u64) -> impl Iterator<Item = u64> {
+    let begun = Instant::now();
+    let first = soak_seed().unwrap_or_default();
+    let goes_on = move |round: u64| if is_soak() { begun.elapsed() < soak_time() } else { round < count };
+    (0..).take_while(move |&round| goes_on(round)).map(move |round| first.wrapping_add(round))
+}
+
+/// The seed that a long run is to begin with, if one was given.
+pub fn soak_seed() -> Option<u64> {
+    std::env::var("LFS_DELTA_SOAK_SEED").ok().map(|seed| seed.parse().expect("a seed"))
+}
+
 /// What a program did.
 #[derive(Clone, Debug)]
 pub struct Ran {

@@ -37,6 +37,8 @@ pub enum Act {
     Kill(usize, When),
     /// The change fails with this error number (x86-64 only); so do all after it that it could happen to.
     Fail(usize, i32),
+    /// Files and folders are said to be synced and are not, up to the n-th change (x86-64 only).
+    Lie(usize),
     /// The thread stops, and every other one at its next system call, until `Tracee::thaw`.
     Freeze(usize, When),
 }
@@ -215,6 +217,11 @@ impl Tracer {
                 error = Some(number_of_error);
                 self.shared.change(|state| state.acted = true);
             }
+            Act::Lie(until) if number <= until && change.call == "sync" => {
+                fail(thread);
+                error = Some(0);
+                self.shared.change(|state| state.acted = true);
+            }
             _ => self.act_on(number, When::Before),
         }
         self.pending.insert(thread, Some(Pending { change, number, error }));
@@ -224,7 +231,7 @@ impl Tracer {
         if let Some(error) = pending.error {
             set_result(thread, -i64::from(error));
         }
-        let worked = Call::result_of(thread).is_some_and(|result| result >= 0);
+        let worked = pending.error.is_none() && Call::result_of(thread).is_some_and(|result| result >= 0);
         self.shared.change(|state| state.changes.push(Change { worked, ..pending.change }));
         self.act_on(pending.number, When::After);
     }

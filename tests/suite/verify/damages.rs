@@ -51,9 +51,13 @@ impl Model {
         let mut damaged = BTreeSet::new();
         for _ in 0..=random.below(4) {
             let (key, other) = (keys[random.below(keys.len())], keys[random.below(keys.len())]);
+            let id = self.copies[key].0.id;
             if self.apply(random, key, other) {
-                damaged.insert(self.copies[key].0.id);
+                damaged.insert(id);
                 println!("    {key}");
+            } else {
+                // It is as it was, whatever was done to it before.
+                damaged.remove(&id);
             }
         }
         damaged

@@ -220,6 +220,17 @@ impl S3Server {
         self.rules(|rules| rules.part_min_bytes = bytes);
     }
 
+    /// Lets listings show what is there now, and nothing that comes later, until `catch_up`.
+    pub fn lag(&self) {
+        let mut state = self.shared.backend.state();
+        state.listed = Some(state.buckets.clone());
+    }
+
+    /// Lets listings show everything again.
+    pub fn catch_up(&self) {
+        self.shared.backend.state().listed = None;
+    }
+
     fn rules(&self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.shared.backend.state().rules);
     }

@@ -98,6 +98,8 @@ pub struct State {
     pub rules: Rules,
     /// What `Rules::append_only` refused: `DELETE key` or `PUT key`.
     pub refused: Vec<String>,
+    /// What listings show of all buckets, where they lag behind.
+    pub listed: Option<BTreeMap<String, Objects>>,
 }
 
 /// The conditions of one request.
@@ -222,7 +224,8 @@ impl State {
 
     /// Answers one page of a listing.
     pub fn list(&self, bucket: &str, query: &Query) -> S3Result<Page> {
-        let objects = self.bucket(bucket)?;
+        let buckets = self.listed.as_ref().unwrap_or(&self.buckets);
+        let objects = buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
         let max = query.max.min(self.rules.page_max);
         let mut page = Page::default();
         let mut last: Option<&str> = None;
