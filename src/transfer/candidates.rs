@@ -11,7 +11,7 @@ use super::{Result, Transfer};
 use crate::codec;
 use crate::depot::Settled;
 use crate::git::names::Origin;
-use crate::git::{Families, Relative, Version};
+use crate::git::{Relative, Version};
 use crate::model::limits::{CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX};
 use crate::model::{Hint, Oid, Sketch, Space};
 use crate::plan::{self, Candidate};
@@ -132,16 +132,8 @@ impl Transfer {
             return Vec::new();
         };
         let gone = self.unpushed().map(|names| names.gone_with(version)).unwrap_or_default();
-        let found = families.relatives(&self.git, &origin.path, &gone);
+        let found = families.relatives(&self.blobs, &origin.path, &gone);
         found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).unwrap_or_default()
-    }
-
-    fn families(&self) -> Option<&Families> {
-        let read = || {
-            let found = Families::read(&self.git, self.unpushed());
-            found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).ok()
-        };
-        self.families.get_or_init(read).as_ref()
     }
 
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {

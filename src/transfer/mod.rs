@@ -18,7 +18,7 @@ use crate::depot::{self, Depot};
 use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
 use crate::git::place::{object_path, shared_mode};
-use crate::git::{Config, Families, Git, Names, Operation, Place, Version};
+use crate::git::{Blobs, Config, Families, Git, Names, Operation, Place, Version};
 use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
@@ -43,6 +43,7 @@ pub struct Transfer {
     depot: Depot,
     cache: Cache,
     git: Git,
+    blobs: Blobs,
     /// Where git-lfs keeps its objects.
     lfs_folder: PathBuf,
     workspace: Workspace,
@@ -62,6 +63,8 @@ pub struct Transfer {
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
     families: OnceLock<Option<Families>>,
+    /// What git said of all refs.
+    refs: OnceLock<Option<Vec<u8>>>,
     sketches: Mutex<HashMap<Oid, Sketch>>,
     /// How long the transfer of one object may take.
     patience: Option<Duration>,
@@ -140,7 +143,9 @@ impl Transfer {
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
             families: OnceLock::new(),
+            refs: OnceLock::new(),
             sketches: Mutex::default(),
+            blobs: Blobs::new(git.clone()),
             git,
             patience: settings.transfer_patience,
             cancel: cancel.clone(),
