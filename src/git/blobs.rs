@@ -50,6 +50,9 @@ impl Answer {
 /// Questions that are asked before their answers are waited for: their ids fit into a pipe.
 const QUESTIONS_AT_ONCE: usize = 500;
 
+/// How long git may take to see that its input has ended.
+const PATIENCE_AT_THE_END: Duration = Duration::from_millis(100);
+
 impl Blobs {
     /// Reads blobs as `git` does. Starts nothing.
     pub const fn new(git: Git) -> Self {
@@ -105,7 +108,8 @@ impl Blobs {
 #[derive(Debug)]
 struct Running {
     child: Child,
-    input: ChildStdin,
+    /// Taken when it is to end.
+    input: Option<ChildStdin>,
     answers: mpsc::Receiver<Answer>,
 }
 
@@ -118,13 +122,11 @@ impl Running {
         let mut command: Command = git.command(["cat-file", mode]);
         command.stdin(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(|source| Error::Missing { source })?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Error::Io(io::ErrorKind::BrokenPipe.into()));
-        };
+        let (input, output) = (child.stdin.take(), child.stdout.take());
         let (sender, answers) = mpsc::channel();
         // On a thread of its own, so that git can always go on answering while it is asked.
         std::thread::spawn(move || {
-            let mut output = BufReader::new(output);
+            let Some(mut output) = output.map(BufReader::new) else { return };
             while let Ok(answer) = read_answer(&mut output, question) {
                 if sender.send(answer).is_err() {
                     return;
@@ -136,7 +138,8 @@ impl Running {
 
     fn ask(&mut self, blobs: &[BlobId]) -> Result<()> {
         let lines: String = blobs.iter().map(|blob| blob.text() + "\n").collect();
-        Ok(self.input.write_all(lines.as_bytes())?)
+        let input = self.input.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(input.write_all(lines.as_bytes())?)
     }
 
     fn answer(&self, git: &Git) -> Result<Answer> {
@@ -158,7 +161,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already, and has nothing to lose.
+        drop(self.input.take());
+        let watch = Stopwatch::start();
+        while watch.elapsed() < PATIENCE_AT_THE_END && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        // It has ended, or has nothing to lose.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

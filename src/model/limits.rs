@@ -97,6 +97,9 @@ pub const SUSPECTS_LOOKED_AT_ALONE: usize = 64;
 /// Copies that a check reads at once: small ones wait for the network, large ones for a permit.
 pub const READERS: usize = 8;
 
+/// Bytes of a file in a directory store that are written before they are synced: half a second of a slow disk.
+pub const SYNC_BYTES: usize = 64 << 20;
+
 /// How old a listing may be that an "already stored" may rely on (store protocol, rule 5).
 pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 

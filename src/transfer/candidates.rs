@@ -7,7 +7,7 @@
 //! Nobody waits for another: a folder of a thousand frames is one DeltaSpace, and eight agents push it at once.
 
 use super::upload::Target;
-use super::{Result, Transfer};
+use super::{Meter, Result, Transfer};
 use crate::codec;
 use crate::depot::Settled;
 use crate::git::names::Origin;
@@ -138,7 +138,7 @@ impl Transfer {
 
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {
         let known = self.lock_sketches().get(&target.version.oid).copied();
-        known.map_or_else(|| self.sketch(target.version, &self.target_bytes(target)?), Ok)
+        known.map_or_else(|| self.sketch(target.version, &self.target_bytes(target, &Meter::silent())?), Ok)
     }
 
     /// Sketches an object that is at hand; `None` where its bytes are wrong or cannot be had.
@@ -147,7 +147,7 @@ impl Transfer {
         if known.is_some() {
             return Ok(known);
         }
-        let bytes = self.read_at_hand(version)?;
+        let bytes = self.read_at_hand(version, &Meter::silent())?;
         bytes.map(|bytes| self.sketch(version, &bytes)).transpose()
     }
 

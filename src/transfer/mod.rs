@@ -209,11 +209,11 @@ impl Transfer {
     }
 
     /// Reads an object that is at hand into one piece and proves it; what is wrong is not used.
-    fn read_at_hand(&self, version: Version) -> Result<Option<Bytes>> {
+    fn read_at_hand(&self, version: Version, meter: &Meter) -> Result<Option<Bytes>> {
         let cached = || self.cache.find(&version.oid, version.size);
         for (path, is_cached) in [(self.local_file(version), false), (cached(), true)] {
             let Some(path) = path else { continue };
-            match self.read_proven(&path, version) {
+            match self.read_proven(&path, version, meter) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) if is_cached => self.cache.drop_wrong(&version.oid),
                 Ok(None) => {
@@ -226,13 +226,13 @@ impl Transfer {
         Ok(None)
     }
 
-    fn read_proven(&self, path: &Path, version: Version) -> io::Result<Option<Bytes>> {
+    fn read_proven(&self, path: &Path, version: Version, meter: &Meter) -> io::Result<Option<Bytes>> {
         let mut spill = Spill::new(&self.workspace);
         let mut hasher = Hasher::default();
         let mut file = File::open(path)?.take(version.size + 1);
         disk::copy(&mut file, &mut spill, &mut |bytes| {
             hasher.update(bytes);
-            self.cancel.check()
+            self.step(meter, bytes.len() as u64)
         })?;
         if hasher.finish() != version.oid {
             return Ok(None);

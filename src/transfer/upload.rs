@@ -279,8 +279,9 @@ impl Transfer {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
-        let Some(bytes) = self.base_bytes(base)? else { return Ok(Tried::Unfit) };
-        let target_bytes = self.target_bytes(target)?;
+        meter.stage(30, base.chain.links.first().map_or(0, |link| link.object_size) + size);
+        let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(Tried::Unfit) };
+        let target_bytes = self.target_bytes(target, meter)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(55, target.version.size);
@@ -310,8 +311,8 @@ impl Transfer {
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more.
-    pub(super) fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
-        let read = self.read_proven(target.path, target.version);
+    pub(super) fn target_bytes(&self, target: &Target<'_>, meter: &Meter) -> Result<Bytes> {
+        let read = self.read_proven(target.path, target.version, meter);
         match read.map_err(|source| Error::disk("read the object", source))? {
             Some(bytes) => Ok(bytes),
             // It was right a moment ago: prove it again, to say what it is now.
@@ -323,10 +324,10 @@ impl Transfer {
     }
 
     /// Gets the bytes of a base, from this machine if they are here; `None` when no source has the right ones.
-    fn base_bytes(&self, base: &Settled) -> Result<Option<Bytes>> {
+    fn base_bytes(&self, base: &Settled, meter: &Meter) -> Result<Option<Bytes>> {
         let Some(link) = base.chain.links.first() else { return Ok(None) };
         let version = Version { oid: link.id.oid, size: link.object_size };
-        if let Some(bytes) = self.read_at_hand(version)? {
+        if let Some(bytes) = self.read_at_hand(version, meter)? {
             return Ok(Some(bytes));
         }
         match self.fetch_bytes(version) {
@@ -477,7 +478,7 @@ impl Transfer {
         if self.effort != Effort::Max {
             return Ok(None);
         }
-        let bytes = self.target_bytes(target)?;
+        let bytes = self.target_bytes(target, meter)?;
         let permit = self.budget.wait(target.version.size, &self.cancel)?;
         self.draft(target, id, &Chain::default(), |sink| {
             codec::encode_whole_opened(&bytes, &self.work(&permit, &|done| self.step(meter, done)), sink)

@@ -152,7 +152,10 @@ fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Writ
 fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -> Result<Vec<Segment>> {
     let (base_veil, target_veil) = layout.map(veils).unwrap_or_default();
     let step = if work.effort == Effort::Fast { 16 } else { 8 };
-    let seeds = Seeds::new(base, &base_veil, work.table_bytes_max(), step);
+    // Half of the work is to find the segments, and half of that to index the base.
+    let share = |bytes: usize| (bytes as u128 * target.len() as u128 / 4 / base.len().max(1) as u128) as u64;
+    let watch = |bytes| (work.watch)(share(bytes));
+    let seeds = Seeds::watched(base, &base_veil, work.table_bytes_max(), step, &watch)?;
     // As a literal, with the aligned byte for context, a mismatch costs the lean model less. Near code
     // many mismatches are predicted addresses.
     let mismatch = if work.effort == Effort::Max || layout.is_some() { 1 } else { 2 };
@@ -160,7 +163,7 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
     let pair = Pair { base, target, base_veil, target_veil, mismatch };
     let ranges: Vec<_> = group_ranges(target.len()).collect();
     let found = parallel::map(work.threads, &ranges, |range| {
-        (work.watch)(range.len() as u64 / 2)?;
+        (work.watch)(range.len() as u64 / 4)?;
         Ok(matcher::find_segments(pair, &seeds, range.clone()))
     });
     let found = found.into_iter().collect::<Result<Vec<_>>>()?.concat();
