@@ -396,4 +396,30 @@ mod tests {
             assert_eq!(reason.contains("too many"), is_over, "{count}: {reason}");
         }
     }
+
+    /// Indexing a large base takes as long as all that follows: nobody is to wait for the end of it.
+    #[test]
+    fn the_watch_is_told_while_the_base_is_indexed_and_may_end_it() {
+        let base: Vec<u8> = (0..4_000_000_u32).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 13) as u8).collect();
+        let told = std::sync::Mutex::new(Vec::new());
+        let note = |bytes| {
+            told.lock().expect("the list").push(bytes);
+            Ok(())
+        };
+        let work = Work {
+            effort: crate::codec::Effort::Default,
+            threads: 1,
+            scratch: &crate::codec::Memory,
+            watch: &note,
+        };
+        encode(&base, &base, Alignment::Unused, &work, &mut Vec::new()).expect("memory");
+        let told = told.into_inner().expect("the list");
+        let sum: u64 = told.iter().sum();
+        assert!(sum.abs_diff(4_000_000) < 40_000, "{sum} of 4,000,000");
+        let index: u64 = told.iter().take_while(|&&bytes| bytes < 100_000).sum();
+        assert!(index.abs_diff(1_000_000) < 20_000, "{index} of a quarter");
+        let refuse = |_| Err(std::io::ErrorKind::Interrupted.into());
+        let work = Work { watch: &refuse, ..work };
+        assert!(encode(&base, &base, Alignment::Unused, &work, &mut Vec::new()).is_err());
+    }
 }

@@ -65,6 +65,7 @@ pub fn a_whole_history_is_fetched_once(world: &mut World) {
     world.git("repo", &["push", "--quiet"]);
     world.move_to_teammate();
     world.clone_pointers("clone");
+    world.set("LFS_DELTA_LOG", "debug");
     world.s3().map(|server| server.take_calls());
     world.git("clone", &["lfs", "fetch", "--all"]);
     for version in &all {
@@ -79,6 +80,15 @@ pub fn a_whole_history_is_fetched_once(world: &mut World) {
         assert_eq!(fetched.len(), 30);
         assert!(fetched.values().all(|&count| count == 1), "fetched more than once: {fetched:#?}");
     }
+    let mut decoded = BTreeMap::new();
+    for log in world.logs() {
+        for line in log.lines().filter(|line| line.contains("decoding")) {
+            *decoded.entry(line.split("copy=").nth(1).expect("a copy").to_owned()).or_insert(0) += 1;
+        }
+    }
+    let deltas = decoded.iter().filter(|(copy, _)| copy.contains("/delta."));
+    assert_eq!(deltas.clone().count(), 29);
+    assert!(deltas.clone().all(|(_, &count)| count <= 2), "decoded three times: {decoded:#?}");
 }
 
 /// How many commits `a_history_pushed_at_once…` makes over how many files; more take minutes.
