@@ -12,7 +12,7 @@ use lfs_delta::model::limits::{
     CHAIN_DEPTH_MAX, COLD_READ_MAX_PERCENT, DECODE_WORK_MAX_RATIO, DELTA_MAX_PERCENT,
 };
 use lfs_delta::model::{Chain, CodecName, CopyId, Link, Nonce, Oid};
-use lfs_delta::plan::{self, DeltaCost, Verdict};
+use lfs_delta::plan::{Bounds, DeltaCost, Verdict};
 
 /// What was measured of one corpus.
 #[derive(Clone, Copy)]
@@ -252,7 +252,7 @@ pub enum Policy {
     Whole,
     /// A delta on the reference, else whole.
     Reference,
-    /// What `plan::lower_base` says.
+    /// What `Bounds::lower_base` says.
     Lower,
 }
 
@@ -295,11 +295,12 @@ impl Replay<'_> {
         if let Some(before) = history.before[target] {
             let (chain, versions) = self.chains[before].clone();
             let last = chain.depth() - 1;
-            let mut start = plan::first_base(&chain, history.size).and_then(|start| match self.policy {
-                Policy::Whole => (start == 0).then_some(0),
-                Policy::Reference => Some(if start == 0 { 0 } else { last }),
-                Policy::Lower => Some(start),
-            });
+            let mut start =
+                Bounds::default().first_base(&chain, history.size).and_then(|start| match self.policy {
+                    Policy::Whole => (start == 0).then_some(0),
+                    Policy::Reference => Some(if start == 0 { 0 } else { last }),
+                    Policy::Lower => Some(start),
+                });
             while let Some(at) = start.take() {
                 match self.attempt(target, &chain.below(at), versions[at]) {
                     Ok(link) => return grown(link, &chain.below(at), target, &versions[at..]),
@@ -307,7 +308,7 @@ impl Replay<'_> {
                         start = match (self.policy, verdict) {
                             (Policy::Whole, _) => None,
                             (Policy::Lower, Verdict::TooDeep) => {
-                                plan::lower_base(&chain, history.size, at, cost.stored_size)
+                                Bounds::default().lower_base(&chain, history.size, at, cost.stored_size)
                             }
                             _ => (at < last).then_some(last),
                         };
@@ -325,7 +326,7 @@ impl Replay<'_> {
         self.outcome.encodes += 1;
         let cost =
             DeltaCost { stored_size: history.delta(base, target), written_size: history.size * history.work };
-        match plan::judge(below, history.size, cost, Some(history.whole)) {
+        match Bounds::default().judge(below, history.size, cost, Some(history.whole)) {
             Verdict::Keep => Ok(link(target, history, cost.stored_size, cost.written_size)),
             verdict => Err((cost, verdict)),
         }

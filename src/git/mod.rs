@@ -11,7 +11,7 @@ use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::model::limits::GIT_OUTPUT_MAX_BYTES;
 
-mod attributes;
+pub mod attributes;
 pub mod blobs;
 pub mod config;
 pub mod names;

@@ -3,16 +3,20 @@
 //! What surprises: what one agent is told is kept in a file for the others, named after all refs. Eight agents
 //! that each read a history of 20,000 commits would keep two cores busy for seconds before the first byte is sent.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::Transfer;
 use crate::clock;
 use crate::disk;
+use crate::git::attributes::{parse_colds, read_colds};
 use crate::git::names::{Range, read_log};
 use crate::git::relatives::read_tree;
 use crate::git::{self, Families, Names, Version};
 use crate::model::Oid;
 use crate::model::limits::NAMES_AGE_MAX;
+use crate::plan::Bounds;
 
 impl Transfer {
     /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
@@ -48,6 +52,33 @@ impl Transfer {
             found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).ok()
         };
         self.families.get_or_init(read).as_ref()
+    }
+
+    /// Returns what the chain of an object may cost: by the attribute of its path, else as ever.
+    pub(super) fn bounds(&self, version: Version) -> Bounds {
+        let pushed = || self.cold_in(self.unpushed(), "cold", &self.unpushed_colds, version);
+        let all = || self.cold_in(self.everything(), "cold of all", &self.all_colds, version);
+        let cold_read_max_percent = pushed().or_else(all).flatten();
+        cold_read_max_percent
+            .map_or_else(Bounds::default, |percent| Bounds { cold_read_max_percent: percent })
+    }
+
+    /// Returns what `deltaspace-cold` says of an object; `None` where it is not in these changes.
+    fn cold_in(
+        &self,
+        names: Option<&Names>,
+        what: &str,
+        known: &OnceLock<HashMap<Vec<u8>, u64>>,
+        version: Version,
+    ) -> Option<Option<u64>> {
+        let (names, path) = (names?, names?.origin(version)?.path);
+        let ask = || {
+            let paths: Vec<&[u8]> = names.newest().into_iter().map(|(path, _)| path).collect();
+            let said = self.shared(what, || read_colds(&self.git, &paths));
+            let said = said.inspect_err(|error| tracing::info!(%error, "no attributes from git"));
+            parse_colds(&said.unwrap_or_default())
+        };
+        Some(known.get_or_init(ask).get(&path).copied())
     }
 
     fn names(&self, range: Range<'_>) -> Option<Names> {

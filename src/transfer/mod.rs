@@ -63,6 +63,9 @@ pub struct Transfer {
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
     families: OnceLock<Option<Families>>,
+    /// What `deltaspace-cold` says of the paths of either.
+    unpushed_colds: OnceLock<HashMap<Vec<u8>, u64>>,
+    all_colds: OnceLock<HashMap<Vec<u8>, u64>>,
     /// What git said of all refs.
     refs: OnceLock<Option<Vec<u8>>>,
     sketches: Mutex<HashMap<Oid, Sketch>>,
@@ -143,6 +146,8 @@ impl Transfer {
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
             families: OnceLock::new(),
+            unpushed_colds: OnceLock::new(),
+            all_colds: OnceLock::new(),
             refs: OnceLock::new(),
             sketches: Mutex::default(),
             blobs: Blobs::new(git.clone()),

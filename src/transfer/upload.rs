@@ -18,7 +18,7 @@ use crate::disk::{self, Bytes, Fingerprint, Hashing};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
-use crate::plan::{self, DeltaCost, Verdict};
+use crate::plan::{self, Bounds, DeltaCost, Verdict};
 use crate::store::{Body, Source};
 
 /// How an object came to be in the store.
@@ -220,15 +220,16 @@ impl Transfer {
     fn store_on_chain(&self, target: &Target<'_>, tip: &Settled, meter: &Meter) -> Result<Option<Stored>> {
         let size = target.version.size;
         let last = tip.chain.depth() - 1;
-        let mut next = plan::first_base(&tip.chain, size);
+        let bounds = self.bounds(target.version);
+        let mut next = bounds.first_base(&tip.chain, size);
         while let Some(at) = next {
             let tried = match self.find_link(tip, at)? {
-                Some(base) => self.store_delta(target, &base, meter)?,
+                Some(base) => self.store_delta(target, &base, bounds, meter)?,
                 None => Tried::Unfit,
             };
             next = match tried {
                 Tried::Stored(stored) => return Ok(Some(stored)),
-                Tried::TooDeep { stored_size } => plan::lower_base(&tip.chain, size, at, stored_size),
+                Tried::TooDeep { stored_size } => bounds.lower_base(&tip.chain, size, at, stored_size),
                 Tried::Unfit => (at < last).then_some(last),
             };
         }
@@ -273,9 +274,15 @@ impl Transfer {
     }
 
     /// Stores the object as a delta, if that works out and pays.
-    fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Tried> {
+    fn store_delta(
+        &self,
+        target: &Target<'_>,
+        base: &Settled,
+        bounds: Bounds,
+        meter: &Meter,
+    ) -> Result<Tried> {
         let size = target.version.size;
-        if !plan::may_extend(&base.chain, size) {
+        if !bounds.may_extend(&base.chain, size) {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
@@ -287,7 +294,7 @@ impl Transfer {
         meter.stage(55, target.version.size);
         let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
         drop(target_bytes);
-        match self.verdict(target, base, &draft)? {
+        match self.verdict(target, base, bounds, &draft)? {
             Verdict::Keep => {}
             Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
             Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
@@ -388,11 +395,11 @@ impl Transfer {
         Ok(Some(Draft { file, encoded, stored_size }))
     }
 
-    fn verdict(&self, target: &Target<'_>, base: &Settled, draft: &Draft) -> Result<Verdict> {
+    fn verdict(&self, target: &Target<'_>, base: &Settled, bounds: Bounds, draft: &Draft) -> Result<Verdict> {
         let size = target.version.size;
         let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
-        let verdict = match plan::judge(&base.chain, size, cost, None) {
-            Verdict::Measure => plan::judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
+        let verdict = match bounds.judge(&base.chain, size, cost, None) {
+            Verdict::Measure => bounds.judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
             verdict => verdict,
         };
         tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
