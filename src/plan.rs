@@ -165,6 +165,11 @@ pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
     is_worth_a_delta(base_size) && base_size >= object_size / CANDIDATE_SIZE_MAX_RATIO
 }
 
+/// Returns whether a candidate may be tried though it was not compared.
+pub const fn speaks_for_itself(kinship: Kinship) -> bool {
+    matches!(kinship, Kinship::Renamed | Kinship::Sibling)
+}
+
 /// Chooses the candidate to try: the one that seems most alike, of equals the first.
 ///
 /// What was compared and has nothing in common is never tried. What was not compared is tried only where its name
@@ -172,7 +177,7 @@ pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
 pub fn choose(candidates: &[Candidate]) -> Option<usize> {
     let likeness = |candidate: &Candidate| match (candidate.likeness, candidate.kinship) {
         (Some(likeness), _) => likeness,
-        (None, Some(Kinship::Renamed | Kinship::Sibling)) => 1,
+        (None, Some(kinship)) if speaks_for_itself(kinship) => 1,
         (None, _) => 0,
     };
     let rated =

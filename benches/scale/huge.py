@@ -132,7 +132,7 @@ def pushes_of(name, program, agent, folder, size, server):
         for key, value in [("scheme", "s3"), ("bucket", server["bucket"]), ("region", "us-east-1"), ("root", "/dal"),
                            ("endpoint", server["url"]), ("access-key-id", server["access_key"]),
                            ("secret-access-key", server["secret_key"])]:
-            person.run("git", "config", f"lfs-dal.{key}", value)
+            person.run("git", "config", "-f", ".lfsdalconfig", f"lfs-dal.{key}", value)
     last = None
     for what, shape in versions(size):
         path = person.home / "version"

@@ -48,7 +48,7 @@ class Tool:
                            ("endpoint", self.server["url"]), ("root", f"/{self.name}"),
                            ("access-key-id", self.server["access_key"]),
                            ("secret-access-key", self.server["secret_key"])]:
-            config(f"lfs-dal.{key}", value)
+            config("-f", ".lfsdalconfig", f"lfs-dal.{key}", value)
         config("-f", ".lfsconfig", "lfs.url", "lfs-dal")
 
     def commit(self, message, contents):

@@ -4,6 +4,7 @@
 //! asks a thousand times, and starting git takes longer than any answer. It ends when this process does, because its
 //! input ends then.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -20,6 +21,8 @@ pub struct Blobs {
     git: Git,
     sizes: Mutex<Option<Running>>,
     contents: Mutex<Option<Running>>,
+    /// What `pointers_among` was told: relatives are asked about again and again.
+    known: Mutex<HashMap<BlobId, Option<Version>>>,
 }
 
 /// What git is asked about a blob.
@@ -50,13 +53,16 @@ impl Answer {
 /// Questions that are asked before their answers are waited for: their ids fit into a pipe.
 const QUESTIONS_AT_ONCE: usize = 500;
 
+/// Blobs that are remembered: a few MiB.
+const KNOWN_MAX: usize = 50_000;
+
 /// How long git may take to see that its input has ended.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(100);
 
 impl Blobs {
     /// Reads blobs as `git` does. Starts nothing.
-    pub const fn new(git: Git) -> Self {
-        Self { git, sizes: Mutex::new(None), contents: Mutex::new(None) }
+    pub fn new(git: Git) -> Self {
+        Self { git, sizes: Mutex::default(), contents: Mutex::default(), known: Mutex::default() }
     }
 
     /// Reads the pointers among some blobs, in their order; stops at the first blob that is none.
@@ -73,15 +79,21 @@ impl Blobs {
     /// # Errors
     /// Those of running git.
     pub fn pointers_among(&self, blobs: &[BlobId]) -> Result<Vec<(usize, Version)>> {
-        let sizes = self.ask(Question::Size, blobs)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > KNOWN_MAX {
+            known.clear();
+        }
+        let unknown: Vec<BlobId> = blobs.iter().copied().filter(|blob| !known.contains_key(blob)).collect();
+        let sizes = self.ask(Question::Size, &unknown)?;
         let is_small =
             |answer: &Answer| matches!(answer, Answer::Blob { size, .. } if *size <= POINTER_MAX_BYTES);
-        let small = sizes.iter().enumerate().filter(|(_, answer)| is_small(answer));
-        let places: Vec<usize> = small.map(|(place, _)| place).collect();
-        let wanted: Vec<BlobId> = places.iter().map(|&place| blobs[place]).collect();
-        let answers = self.ask(Question::Content, &wanted)?;
-        let found = places.into_iter().zip(answers);
-        Ok(found.filter_map(|(place, answer)| Some((place, answer.pointer()?))).collect())
+        let small = unknown.iter().zip(&sizes).filter(|(_, answer)| is_small(answer));
+        let small: Vec<BlobId> = small.map(|(blob, _)| *blob).collect();
+        let contents = self.ask(Question::Content, &small)?;
+        known.extend(unknown.into_iter().map(|blob| (blob, None)));
+        known.extend(small.into_iter().zip(contents.iter().map(Answer::pointer)));
+        let found = blobs.iter().enumerate();
+        Ok(found.filter_map(|(place, blob)| Some((place, (*known.get(blob)?)?))).collect())
     }
 
     fn ask(&self, question: Question, blobs: &[BlobId]) -> Result<Vec<Answer>> {
@@ -166,9 +178,8 @@ impl Drop for Running {
         while watch.elapsed() < PATIENCE_AT_THE_END && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_micros(500));
         }
-        // It has ended, or has nothing to lose.
+        // It has ended, or is stuck and has nothing to lose. Nobody waits for it: an agent that was told to end ends.
         let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -77,10 +77,12 @@ impl Transfer {
                 && plan::is_worth_comparing(relative.version.size, size)
                 && (!relative.is_new || self.depot.remembers(&relative.version.oid))
         };
-        let relatives: Vec<Relative> =
-            self.relatives(target.version).into_iter().filter(is_possible).collect();
+        let relatives = self.relatives(target.version).into_iter().filter(is_possible);
         let (mut guesses, mut sketched, mut left) = (Vec::new(), 0, size.saturating_mul(SKETCHED_MAX_RATIO));
         for Relative { version, kinship, .. } in relatives {
+            if sketched == SKETCHES_MAX && !plan::speaks_for_itself(kinship) {
+                break; // The more telling came first: none of the rest would be chosen.
+            }
             let is_at_hand = self.at_hand(version).is_some();
             let mut likeness = None;
             if is_at_hand && sketched < SKETCHES_MAX && version.size <= left {
