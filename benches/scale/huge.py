@@ -21,7 +21,7 @@ import sys
 from team import Agent, Cost, Person, Server, Watch, make_folder, object_path, stored_bytes
 
 MIB, GIB = 1 << 20, 1 << 30
-DISK = 6  # times the size: three versions or copies, and the spills of an encode
+DISK = 6  # times the size: versions, copies, and what an encode spills
 
 
 def write_sparse(path, size, edits, front):
@@ -106,47 +106,72 @@ def by_agents(agent, dal, size, world, server_name):
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     theirs, tools = {}, [("lfs-dal", dal)] if dal else []
     for name, program in [*tools, ("lfs-delta", agent)]:
-        # Each on a server of its own, so that only one tool's copies take room.
-        server = Server(server_name)
-        try:
-            folder = world / name
-            for what, cost, watch in pushes_of(name, program, agent, folder, size, server.said):
+        with Servers(server_name) as servers:
+            person = start(name, agent, world)
+            for what, cost, watch in pushes_of(person, program, size, servers):
                 theirs.setdefault(what, cost.wall)
                 ratio = f"{cost.wall / theirs[what]:.2f}" if dal else "–"
                 print(f"| {what} | {name} | {cost.wall:.0f} | {cost.cpu:.0f} | {watch.private:.0f} | {ratio} |", flush=True)
-            shutil.rmtree(folder)
-        finally:
-            server.close()
+            shutil.rmtree(person.home)
 
 
-def pushes_of(name, program, agent, folder, size, server):
-    keys = {"AWS_ACCESS_KEY_ID": server["access_key"], "AWS_SECRET_ACCESS_KEY": server["secret_key"],
-            "AWS_REGION": "us-east-1"}
-    person = Person(folder.parent, name, agent, keys, install=name == "lfs-delta")
-    repository = person.home / "work"
-    person.run("git", "init", "--quiet", repository)
-    person.folder = repository
-    if name == "lfs-delta":
-        person.run(agent, "init", f"s3://{server['bucket']}/{name}?endpoint={server['url']}")
-    else:
-        for key, value in [("scheme", "s3"), ("bucket", server["bucket"]), ("region", "us-east-1"), ("root", "/dal"),
-                           ("endpoint", server["url"]), ("access-key-id", server["access_key"]),
-                           ("secret-access-key", server["secret_key"])]:
-            person.run("git", "config", "-f", ".lfsdalconfig", f"lfs-dal.{key}", value)
-    last = None
-    for what, shape in versions(size):
+class Servers:
+    """One server after the other, so that only what is needed takes room."""
+
+    def __init__(self, name):
+        self.name, self.now = name, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.now:
+            self.now.close()
+
+    def fresh(self):
+        self.__exit__()
+        self.now = Server(self.name)
+        return self.now.said
+
+
+def start(name, agent, world):
+    # lfs-dal is not known to git-lfs here: it is driven as lfs-delta is.
+    person = Person(world, name, agent, install=name == "lfs-delta")
+    person.folder = person.home / "work"
+    person.run("git", "init", "--quiet", person.folder, cwd=person.home)
+    return person
+
+
+def use(person, server):
+    """Lets a repository's objects go to a server."""
+    person.set(AWS_ACCESS_KEY_ID=server["access_key"], AWS_SECRET_ACCESS_KEY=server["secret_key"], AWS_REGION="us-east-1")
+    if person.home.name == "lfs-delta":
+        person.run(person.agent, "trust", "127.0.0.1")
+        person.run(person.agent, "init", f"s3://{server['bucket']}/huge?endpoint={server['url']}")
+        return
+    for key, value in [("scheme", "s3"), ("bucket", server["bucket"]), ("region", "us-east-1"), ("root", "/dal"),
+                       ("endpoint", server["url"]), ("access-key-id", server["access_key"]),
+                       ("secret-access-key", server["secret_key"])]:
+        person.run("git", "config", "-f", ".lfsdalconfig", f"lfs-dal.{key}", value)
+
+
+def pushes_of(person, program, size, servers):
+    is_ours, last = person.home.name == "lfs-delta", None
+    for number, (what, shape) in enumerate(versions(size)):
+        # What stores every version whole needs none of those before.
+        if number == 0 or not is_ours:
+            use(person, servers.fresh())
         path = person.home / "version"
         write_noise(path, *shape)
         oid, length = digest(path), path.stat().st_size
-        place = object_path(repository, oid)
+        place = object_path(person.folder, oid)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.rename(place)
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {length}\n"
-        (repository / "disk.img").write_text(pointer)
+        (person.folder / "disk.img").write_text(pointer)
         person.commit(what)
-        command = [program, "agent"] if name == "lfs-delta" else [program]
         with Cost() as cost, Watch(program) as watch:
-            one = Agent(command, "upload", person.environment, repository)
+            one = Agent([program, *(["agent"] if is_ours else [])], "upload", person.environment, person.folder)
             one.transfer({"event": "upload", "oid": oid, "size": length, "path": str(place), "action": None})
             one.end()
         yield what, cost, watch

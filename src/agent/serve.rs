@@ -72,6 +72,9 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
             Event::Unknown => tracing::warn!(bytes = line.len(), "a line that needs no answer"),
         }
         if agent.serving.cancel.is_raised() {
+            // Its input may have ended because it was told to terminate, before anybody came to read that.
+            let is_told = lines.try_iter().any(|line| matches!(Event::parse(&line), Event::Terminate));
+            terminated.store(is_told, Ordering::SeqCst);
             return;
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! A chain that is fetched in passing is kept as it is, because the versions before may be wanted, too; and the second
 //! time that one is, its objects are made one by one and kept. So a whole history costs each copy one GET per machine
-//! and two decodings at most, in whatever order and by however many processes it is asked for.
+//! and two decodings, in whatever order and by however many processes it is asked for; a third one where two of them
+//! want neighbouring versions at the same moment.
 //!
 //! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
 //! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the

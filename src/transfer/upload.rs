@@ -16,7 +16,7 @@ use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint, Hashing};
 use crate::git::Version;
-use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
+use crate::model::limits::{BUFFER_BYTES, LOOK_AGAIN_MIN_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
 use crate::plan::{self, Bounds, DeltaCost, Verdict};
 use crate::store::{Body, Source};
@@ -171,7 +171,11 @@ impl Transfer {
 
     fn is_known(&self, version: Version) -> Result<bool> {
         let oid = &version.oid;
-        Ok(self.depot.remembers(oid) || self.depot.is_seen(oid).map_err(|error| self.depot_error(error))?)
+        if self.depot.remembers(oid) {
+            return Ok(true);
+        }
+        let is_worth_a_look = version.size > LOOK_AGAIN_MIN_BYTES;
+        Ok(is_worth_a_look && self.depot.is_seen(oid).map_err(|error| self.depot_error(error))?)
     }
 
     fn presence(&self, version: Version) -> Result<Presence> {

@@ -84,7 +84,7 @@ pub fn an_attribute_joins_files_of_other_names(world: &mut World) {
 
 pub fn an_attribute_says_what_a_cold_read_may_cost(world: &mut World) {
     world.repo("repo");
-    let attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\nfrequent* deltaspace-cold=1.04\n";
+    let attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\nfrequent* deltaspace-cold=1.06\n";
     world.write("repo/.gitattributes", attributes);
     world.git("repo", &["add", ".gitattributes"]);
     for (file, wanted) in [("often.bin", 1..2), ("frequent.bin", 2..5)] {
