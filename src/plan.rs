@@ -11,6 +11,19 @@ use crate::model::limits::{
     DELTA_MAX_PERCENT, DELTA_SAVING_MIN_BYTES, LOWER_DELTA_PERCENT, WHOLE_SAVING_MIN_PERCENT,
 };
 
+/// What a chain may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// What reading all of it may take, in percent of the whole compressed object.
+    pub cold_read_max_percent: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { cold_read_max_percent: COLD_READ_MAX_PERCENT }
+    }
+}
+
 /// What a delta turned out to cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaCost {
@@ -46,75 +59,89 @@ pub fn estimate_whole(chain: &Chain, object_size: u64) -> u64 {
     u64::try_from(estimate).unwrap_or(u64::MAX).min(object_size)
 }
 
-/// Returns whether a delta on `chain` can stay within the bounds at all, before it is encoded.
-pub fn may_extend(chain: &Chain, object_size: u64) -> bool {
-    let cost = DeltaCost { stored_size: 0, written_size: object_size };
-    chain.depth() > 0 && within_bounds(chain, object_size, cost, estimate_whole(chain, object_size))
-}
-
-/// Returns which link of a chain to try first: the nearest, unless that is known to be too deep.
-pub fn first_base(chain: &Chain, object_size: u64) -> Option<usize> {
-    if may_extend(chain, object_size) {
-        return Some(0);
+impl Bounds {
+    /// Returns whether a delta on `chain` can stay within the bounds at all, before it is encoded.
+    pub fn may_extend(&self, chain: &Chain, object_size: u64) -> bool {
+        let cost = DeltaCost { stored_size: 0, written_size: object_size };
+        chain.depth() > 0 && self.within_bounds(chain, object_size, cost, estimate_whole(chain, object_size))
     }
-    // What the next delta takes is not known yet: as little as the smallest of the chain.
-    lower_base(chain, object_size, 0, smallest_delta(chain)?)
-}
 
-/// Returns which link to try after a delta on link `tried` came out too deep with `stored_size` bytes: one lower
-/// down, or the reference; `None` after that.
-///
-/// A delta over several versions is at most about as large as the deltas between. Each link that is passed over makes
-/// room for one more version on top. So the link is chosen with which a version costs the least on average, until
-/// the chain is as deep again; of equals the lowest. `docs/chains.md` compares that with the optimum.
-pub fn lower_base(chain: &Chain, object_size: u64, tried: usize, stored_size: u64) -> Option<usize> {
-    let last = chain.depth().checked_sub(1)?;
-    let step = smallest_delta(chain).unwrap_or(stored_size).min(stored_size);
-    let whole = estimate_whole(chain, object_size);
-    let written_size = object_size.max(chain.links[0].written_size);
-    let (mut best, mut sum) = (None, stored_size);
-    for at in tried + 1..=last {
-        sum = sum.saturating_add(chain.links[at - 1].stored_size);
-        let cost = DeltaCost { stored_size: percent(sum, LOWER_DELTA_PERCENT), written_size };
-        let versions = (at - tried) as u64;
-        let average = sum.saturating_add((versions - 1).saturating_mul(step)) / versions;
-        let is_better = best.is_none_or(|(least, _)| average <= least);
-        if is_better && within_bounds(&chain.below(at), object_size, cost, whole) {
-            best = Some((average, at));
+    /// Returns which link of a chain to try first: the nearest, unless that is known to be too deep.
+    pub fn first_base(&self, chain: &Chain, object_size: u64) -> Option<usize> {
+        if self.may_extend(chain, object_size) {
+            return Some(0);
         }
+        // What the next delta takes is not known yet: as little as the smallest of the chain.
+        self.lower_base(chain, object_size, 0, smallest_delta(chain)?)
     }
-    best.map(|(_, at)| at).or((tried < last).then_some(last))
+
+    /// Returns which link to try after a delta on link `tried` came out too deep with `stored_size` bytes: one lower
+    /// down, or the reference; `None` after that.
+    ///
+    /// A delta over several versions is at most about as large as the deltas between. Each link that is passed over makes
+    /// room for one more version on top. So the link is chosen with which a version costs the least on average, until
+    /// the chain is as deep again; of equals the lowest. `docs/chains.md` compares that with the optimum.
+    pub fn lower_base(
+        &self,
+        chain: &Chain,
+        object_size: u64,
+        tried: usize,
+        stored_size: u64,
+    ) -> Option<usize> {
+        let last = chain.depth().checked_sub(1)?;
+        let step = smallest_delta(chain).unwrap_or(stored_size).min(stored_size);
+        let whole = estimate_whole(chain, object_size);
+        let written_size = object_size.max(chain.links[0].written_size);
+        let (mut best, mut sum) = (None, stored_size);
+        for at in tried + 1..=last {
+            sum = sum.saturating_add(chain.links[at - 1].stored_size);
+            let cost = DeltaCost { stored_size: percent(sum, LOWER_DELTA_PERCENT), written_size };
+            let versions = (at - tried) as u64;
+            let average = sum.saturating_add((versions - 1).saturating_mul(step)) / versions;
+            let is_better = best.is_none_or(|(least, _)| average <= least);
+            if is_better && self.within_bounds(&chain.below(at), object_size, cost, whole) {
+                best = Some((average, at));
+            }
+        }
+        best.map(|(_, at)| at).or((tried < last).then_some(last))
+    }
+
+    /// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
+    pub fn judge(
+        &self,
+        chain: &Chain,
+        object_size: u64,
+        delta: DeltaCost,
+        whole_size: Option<u64>,
+    ) -> Verdict {
+        let whole = whole_size.unwrap_or_else(|| estimate_whole(chain, object_size));
+        let saving = whole.saturating_sub(delta.stored_size);
+        if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) || saving < DELTA_SAVING_MIN_BYTES {
+            return if whole_size.is_none() { Verdict::Measure } else { Verdict::TooLarge };
+        }
+        if self.within_bounds(chain, object_size, delta, whole) {
+            return Verdict::Keep;
+        }
+        // An estimate must not end a chain that a measurement would have let grow.
+        if whole_size.is_none() && self.within_bounds(chain, object_size, delta, object_size) {
+            return Verdict::Measure;
+        }
+        Verdict::TooDeep
+    }
+
+    fn within_bounds(&self, chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: u64) -> bool {
+        let stored = chain.stored_size().saturating_add(delta.stored_size);
+        let written = chain.written_size().saturating_add(delta.written_size);
+        chain.depth() < CHAIN_DEPTH_MAX
+            && stored <= percent(whole_size, self.cold_read_max_percent)
+            && written <= object_size.saturating_mul(DECODE_WORK_MAX_RATIO)
+    }
 }
 
 /// Returns the stored size of a chain's smallest delta.
 fn smallest_delta(chain: &Chain) -> Option<u64> {
     let (_, deltas) = chain.links.split_last()?;
     deltas.iter().map(|link| link.stored_size).min()
-}
-
-/// Judges a delta on `chain`; `whole_size` is the measured size of a whole copy, once there is one.
-pub fn judge(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: Option<u64>) -> Verdict {
-    let whole = whole_size.unwrap_or_else(|| estimate_whole(chain, object_size));
-    let saving = whole.saturating_sub(delta.stored_size);
-    if delta.stored_size > percent(whole, DELTA_MAX_PERCENT) || saving < DELTA_SAVING_MIN_BYTES {
-        return if whole_size.is_none() { Verdict::Measure } else { Verdict::TooLarge };
-    }
-    if within_bounds(chain, object_size, delta, whole) {
-        return Verdict::Keep;
-    }
-    // An estimate must not end a chain that a measurement would have let grow.
-    if whole_size.is_none() && within_bounds(chain, object_size, delta, object_size) {
-        return Verdict::Measure;
-    }
-    Verdict::TooDeep
-}
-
-fn within_bounds(chain: &Chain, object_size: u64, delta: DeltaCost, whole_size: u64) -> bool {
-    let stored = chain.stored_size().saturating_add(delta.stored_size);
-    let written = chain.written_size().saturating_add(delta.written_size);
-    chain.depth() < CHAIN_DEPTH_MAX
-        && stored <= percent(whole_size, COLD_READ_MAX_PERCENT)
-        && written <= object_size.saturating_mul(DECODE_WORK_MAX_RATIO)
 }
 
 /// Returns whether packing a whole object pays.
@@ -138,6 +165,11 @@ pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
     is_worth_a_delta(base_size) && base_size >= object_size / CANDIDATE_SIZE_MAX_RATIO
 }
 
+/// Returns whether a candidate may be tried though it was not compared.
+pub const fn speaks_for_itself(kinship: Kinship) -> bool {
+    matches!(kinship, Kinship::Renamed | Kinship::Sibling)
+}
+
 /// Chooses the candidate to try: the one that seems most alike, of equals the first.
 ///
 /// What was compared and has nothing in common is never tried. What was not compared is tried only where its name
@@ -145,7 +177,7 @@ pub const fn is_worth_comparing(base_size: u64, object_size: u64) -> bool {
 pub fn choose(candidates: &[Candidate]) -> Option<usize> {
     let likeness = |candidate: &Candidate| match (candidate.likeness, candidate.kinship) {
         (Some(likeness), _) => likeness,
-        (None, Some(Kinship::Renamed | Kinship::Sibling)) => 1,
+        (None, Some(kinship)) if speaks_for_itself(kinship) => 1,
         (None, _) => 0,
     };
     let rated =
@@ -168,6 +200,7 @@ mod tests {
     use crate::model::{CodecName, CopyId, Link, Nonce, Oid};
 
     const MB: u64 = 1_000_000;
+    const BOUNDS: Bounds = Bounds { cold_read_max_percent: COLD_READ_MAX_PERCENT };
 
     /// A chain over objects of 10 MB whose copies take `stored`, nearest first.
     fn chain(stored: &[u64]) -> Chain {
@@ -194,30 +227,43 @@ mod tests {
 
     #[test]
     fn a_small_delta_is_kept() {
-        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(MB / 2), None), Verdict::Keep);
+        assert_eq!(BOUNDS.judge(&chain(&[4 * MB]), 10 * MB, delta(MB / 2), None), Verdict::Keep);
     }
 
     #[test]
     fn a_cold_reader_never_fetches_more_than_the_bound() {
         let grown = chain(&[MB / 2, 4 * MB]);
-        assert_eq!(judge(&grown, 10 * MB, delta(MB / 2), None), Verdict::Keep);
-        assert_eq!(judge(&grown, 10 * MB, delta(MB / 2 + 1), Some(4 * MB)), Verdict::TooDeep);
-        assert!(!may_extend(&chain(&[MB + 1, 4 * MB]), 10 * MB));
+        assert_eq!(BOUNDS.judge(&grown, 10 * MB, delta(MB / 2), None), Verdict::Keep);
+        assert_eq!(BOUNDS.judge(&grown, 10 * MB, delta(MB / 2 + 1), Some(4 * MB)), Verdict::TooDeep);
+        assert!(!BOUNDS.may_extend(&chain(&[MB + 1, 4 * MB]), 10 * MB));
+    }
+
+    #[test]
+    fn who_clones_seldom_may_allow_more_and_who_clones_often_less() {
+        let grown = chain(&[MB / 2, 4 * MB]);
+        let judged = |cold_read_max_percent| {
+            let bounds = Bounds { cold_read_max_percent };
+            bounds.judge(&grown, 10 * MB, delta(MB), Some(4 * MB))
+        };
+        assert_eq!(
+            [judged(110), judged(137), judged(138)],
+            [Verdict::TooDeep, Verdict::TooDeep, Verdict::Keep]
+        );
     }
 
     #[test]
     fn a_delta_beyond_the_estimate_is_measured_before_it_is_dropped() {
-        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), None), Verdict::Measure);
-        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(5 * MB)), Verdict::TooLarge);
-        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(9 * MB)), Verdict::Keep);
+        assert_eq!(BOUNDS.judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), None), Verdict::Measure);
+        assert_eq!(BOUNDS.judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(5 * MB)), Verdict::TooLarge);
+        assert_eq!(BOUNDS.judge(&chain(&[4 * MB]), 10 * MB, delta(4 * MB), Some(9 * MB)), Verdict::Keep);
     }
 
     #[test]
     fn decoding_work_and_depth_are_bounded() {
         let long = chain(&[1; 16]);
-        assert_eq!(judge(&long, 10 * MB, delta(1), Some(10 * MB)), Verdict::TooDeep);
+        assert_eq!(BOUNDS.judge(&long, 10 * MB, delta(1), Some(10 * MB)), Verdict::TooDeep);
         let busy = DeltaCost { stored_size: 1, written_size: 1271 * MB };
-        assert_eq!(judge(&chain(&[4 * MB]), 10 * MB, busy, Some(4 * MB)), Verdict::TooDeep);
+        assert_eq!(BOUNDS.judge(&chain(&[4 * MB]), 10 * MB, busy, Some(4 * MB)), Verdict::TooDeep);
     }
 
     #[test]
@@ -225,7 +271,7 @@ mod tests {
         let sheet = DeltaCost { stored_size: MB / 10, written_size: 210 * MB };
         let mut links = chain(&[9 * MB]);
         for _ in 0..5 {
-            assert_eq!(judge(&links, 10 * MB, sheet, Some(9 * MB)), Verdict::Keep);
+            assert_eq!(BOUNDS.judge(&links, 10 * MB, sheet, Some(9 * MB)), Verdict::Keep);
             let mut own = chain(&[MB / 10]).links.remove(0);
             own.written_size = sheet.written_size;
             links.links.insert(0, own);
@@ -237,41 +283,41 @@ mod tests {
         let small = Link { object_size: 6000, stored_size: 6000, written_size: 6000, ..chain(&[1]).links[0] };
         let on_small = Chain { links: vec![small] };
         let delta = |stored_size| DeltaCost { stored_size, written_size: 6000 };
-        assert_eq!(judge(&on_small, 6000, delta(1500), Some(6000)), Verdict::Keep);
-        assert_eq!(judge(&on_small, 6000, delta(2000), Some(6000)), Verdict::TooLarge);
+        assert_eq!(BOUNDS.judge(&on_small, 6000, delta(1500), Some(6000)), Verdict::Keep);
+        assert_eq!(BOUNDS.judge(&on_small, 6000, delta(2000), Some(6000)), Verdict::TooLarge);
         assert!(is_worth_a_delta(4097) && !is_worth_a_delta(4096));
     }
 
     #[test]
     fn a_full_chain_of_equal_steps_goes_back_to_its_reference() {
         let full = chain(&[&[MB / 100; 15][..], &[4 * MB]].concat());
-        assert_eq!(first_base(&full, 10 * MB), Some(15));
-        assert_eq!(lower_base(&full, 10 * MB, 15, MB), None);
+        assert_eq!(BOUNDS.first_base(&full, 10 * MB), Some(15));
+        assert_eq!(BOUNDS.lower_base(&full, 10 * MB, 15, MB), None);
     }
 
     #[test]
     fn a_full_chain_keeps_its_long_steps() {
         // Nearest first: thirteen small steps on two that span many versions.
         let full = chain(&[&[MB / 100; 13][..], &[MB / 10, MB / 8, 4 * MB]].concat());
-        assert_eq!(first_base(&full, 10 * MB), Some(13));
+        assert_eq!(BOUNDS.first_base(&full, 10 * MB), Some(13));
         // Where that fails after all, the reference is left.
-        assert_eq!(lower_base(&full, 10 * MB, 13, MB), Some(15));
+        assert_eq!(BOUNDS.lower_base(&full, 10 * MB, 13, MB), Some(15));
     }
 
     #[test]
     fn where_nothing_lower_seems_to_fit_the_reference_is_tried() {
         let heavy = chain(&[MB / 4, MB / 4, MB / 2, 4 * MB]);
-        assert_eq!(first_base(&heavy, 10 * MB), Some(0));
-        assert_eq!(lower_base(&heavy, 10 * MB, 0, 2 * MB), Some(3));
-        assert_eq!(lower_base(&chain(&[4 * MB]), 10 * MB, 0, 2 * MB), None);
-        assert_eq!(first_base(&Chain::default(), 10 * MB), None);
+        assert_eq!(BOUNDS.first_base(&heavy, 10 * MB), Some(0));
+        assert_eq!(BOUNDS.lower_base(&heavy, 10 * MB, 0, 2 * MB), Some(3));
+        assert_eq!(BOUNDS.lower_base(&chain(&[4 * MB]), 10 * MB, 0, 2 * MB), None);
+        assert_eq!(BOUNDS.first_base(&Chain::default(), 10 * MB), None);
     }
 
     #[test]
     fn sizes_at_the_edge_of_the_type_do_not_overflow() {
         let huge = chain(&[u64::MAX, u64::MAX]);
-        assert_eq!(judge(&huge, u64::MAX, delta(u64::MAX), Some(u64::MAX)), Verdict::TooLarge);
-        assert!(!may_extend(&huge, u64::MAX));
+        assert_eq!(BOUNDS.judge(&huge, u64::MAX, delta(u64::MAX), Some(u64::MAX)), Verdict::TooLarge);
+        assert!(!BOUNDS.may_extend(&huge, u64::MAX));
     }
 
     #[test]

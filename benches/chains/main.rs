@@ -2,18 +2,9 @@
 //!
 //! `cargo bench --bench chains [-- VERSIONS ...]`: histories of so many versions, 30, 100 and 300 unless said otherwise.
 
-use simulation::{COURSES, Course, History, MEASURED, Outcome, Policy, optimum, replay};
+use simulation::{COURSES, Course, History, MEASURED, Outcome, Policy, depth_max, optimum, replay};
 
 mod simulation;
-
-/// What one link writes, in multiples of the object: what expands tenfold, and what does not expand.
-fn work_of(name: &str) -> u64 {
-    match name {
-        "xlsx" => 21,
-        _ if name.starts_with("whl_") || name.starts_with("tgz_") || name.starts_with("jar_") => 8,
-        _ => 1,
-    }
-}
 
 fn main() {
     let counts: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
@@ -36,10 +27,9 @@ const OPTIMUM_VERSIONS_MAX: usize = 100;
 
 /// One line for each policy: means over all corpora.
 fn print_course(course: Course, count: usize) {
-    let all: Vec<_> =
-        MEASURED.iter().map(|one| (one.name, History::new(one, course, count, work_of(one.name)))).collect();
+    let all: Vec<_> = MEASURED.iter().map(|one| (one.name, History::new(one, course, count))).collect();
     let least: Option<Vec<u64>> = (count <= OPTIMUM_VERSIONS_MAX)
-        .then(|| all.iter().map(|(name, history)| optimum(history, depth_max(work_of(name)))).collect());
+        .then(|| all.iter().map(|(_, history)| optimum(history, depth_max(history.work))).collect());
     for policy in [Policy::Whole, Policy::Reference, Policy::Lower] {
         let outcomes: Vec<Outcome> = all.iter().map(|(_, history)| replay(history, policy)).collect();
         let versions = count as f64;
@@ -66,10 +56,4 @@ fn ratios(all: &[(&str, History)], outcomes: &[Outcome], least: &[u64]) -> Strin
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let worst = (0..all.len()).max_by(|&one, &other| ratios[one].total_cmp(&ratios[other])).unwrap_or(0);
     format!("{mean:.3} | {:.2} ({})", ratios[worst], all[worst].0)
-}
-
-/// How many copies a chain may have of objects whose links write so much.
-fn depth_max(work: u64) -> usize {
-    use lfs_delta::model::limits::{CHAIN_DEPTH_MAX, DECODE_WORK_MAX_RATIO};
-    CHAIN_DEPTH_MAX.min(1 + ((DECODE_WORK_MAX_RATIO - 1) / work) as usize)
 }

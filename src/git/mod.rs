@@ -11,13 +11,15 @@ use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::model::limits::GIT_OUTPUT_MAX_BYTES;
 
-mod attributes;
+pub mod attributes;
+pub mod blobs;
 pub mod config;
 pub mod names;
 pub mod place;
 pub mod pointers;
 pub mod relatives;
 
+pub use blobs::Blobs;
 pub use config::{Config, Operation, Origin};
 pub use names::{Names, Version};
 pub use place::Place;

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use sha1::Digest;
 
-use super::{Git, Result};
-use crate::model::limits::{HISTORY_MAX_VERSIONS, POINTER_MAX_BYTES};
+use super::{Blobs, Git, Result};
+use crate::model::limits::HISTORY_MAX_VERSIONS;
 use crate::model::{Oid, hex};
 
 /// One object as a version of a path.
@@ -176,9 +176,9 @@ impl Names {
     ///
     /// # Errors
     /// Those of running git.
-    pub fn earlier(&self, git: &Git, version: Version) -> Result<Option<Vec<Version>>> {
+    pub fn earlier(&self, blobs: &Blobs, version: Version) -> Result<Option<Vec<Version>>> {
         let Some(change) = self.change(version) else { return Ok(None) };
-        let mut versions = read_pointers(git, &self.blobs_before(change))?;
+        let mut versions = blobs.pointers_until_another(&self.blobs_before(change))?;
         // Two blobs may point to one object: it cannot be its own base.
         let mut seen = HashSet::from([version.oid]);
         versions.retain(|earlier| seen.insert(earlier.oid));
@@ -268,67 +268,6 @@ fn parse_record(record: &[u8]) -> Option<(Option<BlobId>, Option<BlobId>)> {
 pub fn pointer_text(version: Version) -> String {
     let Version { oid, size } = version;
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
-}
-
-/// Reads the pointers among some blobs, in their order; stops at the first blob that is none.
-fn read_pointers(git: &Git, blobs: &[BlobId]) -> Result<Vec<Version>> {
-    let answers = read_blobs(git, blobs)?;
-    let mut rest = &answers[..];
-    let mut versions = Vec::new();
-    while let Some(version) = take_blob(&mut rest).and_then(|blob| parse_pointer(blob?)) {
-        versions.push(version);
-    }
-    Ok(versions)
-}
-
-/// Reads those blobs that are pointers, each with its place in `blobs`. Larger blobs are not read.
-///
-/// # Errors
-/// Those of running git.
-pub fn find_pointers(git: &Git, blobs: &[BlobId]) -> Result<Vec<(usize, Version)>> {
-    if blobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let command = git.command(["cat-file", "--batch-check=%(objecttype) %(objectsize)"]);
-    let sizes = git.finish(command, lines(blobs))?;
-    let is_small = |line: &[u8]| {
-        let size = line.strip_prefix(b"blob ").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
-        size.is_some_and(|size: u64| size <= POINTER_MAX_BYTES)
-    };
-    let small = sizes.split(|&byte| byte == b'\n').enumerate().filter(|(_, line)| is_small(line));
-    let places: Vec<usize> = small.map(|(place, _)| place).filter(|place| *place < blobs.len()).collect();
-    let wanted: Vec<BlobId> = places.iter().map(|&place| blobs[place]).collect();
-    let answers = read_blobs(git, &wanted)?;
-    let mut rest = &answers[..];
-    let mut found = Vec::new();
-    for place in places {
-        let Some(blob) = take_blob(&mut rest) else { break };
-        found.extend(blob.and_then(parse_pointer).map(|version| (place, version)));
-    }
-    Ok(found)
-}
-
-fn read_blobs(git: &Git, blobs: &[BlobId]) -> Result<Vec<u8>> {
-    if blobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    git.finish(git.command(["cat-file", "--batch"]), lines(blobs))
-}
-
-fn lines(blobs: &[BlobId]) -> Vec<u8> {
-    blobs.iter().map(|blob| blob.text() + "\n").collect::<String>().into_bytes()
-}
-
-/// Takes `<id> blob <size>\n<content>\n` off; `Some(None)` for whatever is no small text, `None` at the end and
-/// for what is no blob.
-fn take_blob<'a>(answers: &mut &'a [u8]) -> Option<Option<&'a str>> {
-    let line_end = answers.iter().position(|&byte| byte == b'\n')?;
-    let line = std::str::from_utf8(&answers[..line_end]).ok()?;
-    let size = line.split(' ').skip_while(|word| *word != "blob").nth(1)?;
-    let size: usize = size.parse().ok()?;
-    let content = answers.get(line_end + 1..line_end + 1 + size)?;
-    *answers = answers.get(line_end + size + 2..)?;
-    Some((size as u64 <= POINTER_MAX_BYTES).then(|| std::str::from_utf8(content).ok()).flatten())
 }
 
 /// Parses a pointer, canonical or not; `None` for any other text.
@@ -435,17 +374,6 @@ mod tests {
         assert_eq!(record("100644 120000"), Some((Some(blob(1)), None)));
         assert_eq!(record("120000 100755"), Some((None, Some(blob(2)))));
         assert_eq!(parse_record(b":100644"), None);
-    }
-
-    #[test]
-    fn pointers_are_read_until_the_first_that_is_none() {
-        let pointer = pointer_text(version(7));
-        let mut answers = format!("id blob {}\n{pointer}\n", pointer.len()).into_bytes();
-        answers.extend(b"id blob 4\ntext\nid2 missing\n");
-        let mut rest = &answers[..];
-        assert_eq!(take_blob(&mut rest).flatten().and_then(parse_pointer), Some(version(7)));
-        assert_eq!(take_blob(&mut rest), Some(Some("text")));
-        assert_eq!(take_blob(&mut rest), None);
     }
 
     #[test]

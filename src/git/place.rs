@@ -24,10 +24,16 @@ impl Place {
             Error::Refused { .. } => Error::NoRepository { folder: git.folder().to_path_buf() },
             other => other,
         };
-        let common = path_from(&git.run(["rev-parse", "--git-common-dir"]).map_err(none)?);
-        // Fails in a bare repository and inside of a git directory.
-        let work_tree = git.run(["rev-parse", "--show-toplevel"]).ok().map(|text| path_from(&text));
-        let work_tree = work_tree.filter(|path| !path.as_os_str().is_empty());
+        let both = git.run(["rev-parse", "--git-common-dir", "--show-toplevel"]).ok();
+        let (common, work_tree) = match both.as_deref().and_then(two_lines) {
+            Some((common, top)) => (path_from(common), Some(path_from(top))),
+            // A bare repository, the inside of a git directory, or line ends in a path.
+            None => {
+                let common = path_from(&git.run(["rev-parse", "--git-common-dir"]).map_err(none)?);
+                let top = git.run(["rev-parse", "--show-toplevel"]).ok().map(|text| path_from(&text));
+                (common, top.filter(|path| !path.as_os_str().is_empty()))
+            }
+        };
         Ok(Self { common: git.folder().join(common), work_tree })
     }
 
@@ -35,6 +41,13 @@ impl Place {
     pub fn lfs_folder(&self, config: &Config) -> PathBuf {
         self.common.join(config.user("lfs.storage").filter(|path| !path.is_empty()).unwrap_or("lfs"))
     }
+}
+
+/// Takes two lines apart; `None` where there are not exactly two.
+fn two_lines(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut lines = text.strip_suffix(b"\n")?.split(|&byte| byte == b'\n');
+    let both = (lines.next()?, lines.next()?);
+    (lines.next().is_none() && !both.1.is_empty()).then_some(both)
 }
 
 /// Returns where git-lfs keeps an object, below its folder.
@@ -70,6 +83,14 @@ mod tests {
         assert_eq!(folder("../big"), Path::new("/r/.git/../big"));
         assert_eq!(folder("/srv/lfs"), Path::new("/srv/lfs"));
         assert_eq!(place.lfs_folder(&Config::default()), Path::new("/r/.git/lfs"));
+    }
+
+    #[test]
+    fn line_ends_in_paths_are_not_taken_for_the_end_of_a_path() {
+        assert_eq!(two_lines(b".git\n/r\n"), Some((&b".git"[..], &b"/r"[..])));
+        for text in [&b"/a\nb/.git\n/a\nb\n"[..], b".git\n", b".git\n\n", b""] {
+            assert_eq!(two_lines(text), None, "{text:?}");
+        }
     }
 
     #[test]

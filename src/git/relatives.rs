@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
-use super::names::{BlobId, find_pointers};
-use super::{Git, Names, Result, Version, attributes};
+use super::names::BlobId;
+use super::{Blobs, Git, Names, Result, Version, attributes};
 use crate::model::Space;
 use crate::model::limits::RELATIVES_MAX;
 use crate::model::space::fold;
@@ -64,13 +64,11 @@ struct Member {
 }
 
 impl Families {
-    /// Gathers the paths of HEAD, and of what is being pushed.
+    /// Gathers the paths of HEAD, which `read_tree` returns, and of what is being pushed.
     ///
     /// # Errors
     /// Those of running git.
-    pub fn read(git: &Git, pushed: Option<&Names>) -> Result<Self> {
-        // A repository without commits has no tree, and nothing to say.
-        let tree = git.run(["ls-tree", "-r", "-z", "--full-tree", "HEAD"]).unwrap_or_default();
+    pub fn read(git: &Git, tree: &[u8], pushed: Option<&Names>) -> Result<Self> {
         let mut tree: Vec<Member> = tree.split(|&byte| byte == 0).filter_map(parse_entry).collect();
         for member in &mut tree {
             member.is_new = pushed.is_some_and(|names| names.brings(&member.blob));
@@ -130,19 +128,19 @@ impl Families {
     ///
     /// # Errors
     /// Those of running git.
-    pub fn relatives(&self, git: &Git, path: &[u8], gone: &[(&[u8], BlobId)]) -> Result<Vec<Relative>> {
+    pub fn relatives(&self, blobs: &Blobs, path: &[u8], gone: &[(&[u8], BlobId)]) -> Result<Vec<Relative>> {
         let mut found = Self::renamed(path, gone);
         for kinship in [Kinship::Sibling, Kinship::Namesake, Kinship::Neighbour] {
             found.extend(self.nearest(kinship, path));
         }
         let mut seen = HashSet::new();
         found.retain(|found| seen.insert(found.blob));
-        let blobs: Vec<BlobId> = found.iter().map(|found| found.blob).collect();
+        let ids: Vec<BlobId> = found.iter().map(|found| found.blob).collect();
         let relative = |(place, version): (usize, Version)| {
             let Found { kinship, is_new, .. } = found[place];
             Relative { version, kinship, is_new }
         };
-        Ok(find_pointers(git, &blobs)?.into_iter().map(relative).collect())
+        Ok(blobs.pointers_among(&ids)?.into_iter().map(relative).collect())
     }
 
     /// What went in the same commit: those of the same extension, the same name first.
@@ -168,6 +166,14 @@ impl Families {
         let found = |other: &Member| Found { kinship, blob: other.blob, is_new: other.is_new };
         both.map(member).take(RELATIVES_MAX).map(found).collect()
     }
+}
+
+/// Asks git for all files of HEAD.
+///
+/// # Errors
+/// Those of running git; `Refused` in a repository without commits.
+pub fn read_tree(git: &Git) -> Result<Vec<u8>> {
+    git.run(["ls-tree", "-r", "-z", "--full-tree", "HEAD"])
 }
 
 /// Parses `mode blob id\tpath` of a tree.

@@ -101,8 +101,15 @@ pub const SUSPECTS_LOOKED_AT_ALONE: usize = 64;
 /// Copies that a check reads at once: small ones wait for the network, large ones for a permit.
 pub const READERS: usize = 8;
 
+/// Bytes of a file in a directory store that are written before they are synced: half a second of a slow disk.
+pub const SYNC_BYTES: usize = 64 << 20;
+
 /// How old a listing may be that an "already stored" may rely on (store protocol, rule 5).
 pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Larger objects are looked for once more before they are stored, where the last listing may be a minute old: another
+/// machine may have stored them since. Smaller ones cost no more than that request.
+pub const LOOK_AGAIN_MIN_BYTES: u64 = 128 * 1024;
 
 /// Folder listings that a process asks for before it lists a shard instead.
 pub const LOOKS_BEFORE_SHARDS: usize = 3;

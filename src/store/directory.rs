@@ -7,14 +7,14 @@
 //! directory is. An unmounted share must not look like an empty store.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use super::{Body, Error, Listed, ReadStore, Result, Source, Verb, Visit, WriteStore};
 use crate::cancel::Cancel;
 use crate::disk;
-use crate::model::limits::LEFTOVER_AGE;
+use crate::model::limits::{LEFTOVER_AGE, SYNC_BYTES};
 use crate::model::{Hasher, Key, KeyPrefix};
 
 mod artefacts;
@@ -57,7 +57,7 @@ impl DirectoryStore {
         let failed = |source| Error::from_io(Verb::Put, key.as_str(), source);
         let staging = self.root.join(self.staging);
         fs::create_dir_all(&staging).map_err(failed)?;
-        let mut staged = disk::stage(&staging).map_err(failed)?;
+        let staged = disk::stage(&staging).map_err(failed)?;
         self.swept.call_once(|| sweep(&staging, staged.as_file()));
         let mut hasher = Hasher::default();
         let mut watch = |bytes: &[u8]| {
@@ -65,16 +65,39 @@ impl DirectoryStore {
             (body.sent)(bytes.len() as u64);
             self.cancel.check()
         };
+        let mut sink = Steady { file: staged.as_file(), unsynced: 0 };
         let written = match body.source {
-            Source::Bytes(mut bytes) => disk::copy(&mut bytes, &mut staged, &mut watch),
+            Source::Bytes(mut bytes) => disk::copy(&mut bytes, &mut sink, &mut watch),
             Source::File { path, .. } => {
-                File::open(path).and_then(|mut file| disk::copy(&mut file, &mut staged, &mut watch))
+                File::open(path).and_then(|mut file| disk::copy(&mut file, &mut sink, &mut watch))
             }
         };
         if written.map_err(failed)? != body.source.size() || hasher.finish() != body.digest {
             return Err(Error::Digest { key: key.clone(), expected: body.digest });
         }
         Ok(staged)
+    }
+}
+
+/// A file whose bytes are synced as they come: else all of a large one would be at its end, a minute without progress.
+struct Steady<'a> {
+    file: &'a File,
+    unsynced: usize,
+}
+
+impl Write for Steady<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.unsynced += count;
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

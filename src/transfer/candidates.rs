@@ -16,7 +16,7 @@ use crate::codec;
 use crate::depot::Settled;
 use crate::disk::{self, Spill};
 use crate::git::names::Origin;
-use crate::git::{Families, Relative, Version};
+use crate::git::{Relative, Version};
 use crate::model::limits::{
     CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX,
 };
@@ -84,10 +84,12 @@ impl Transfer {
                 && plan::is_worth_comparing(relative.version.size, size)
                 && (!relative.is_new || self.depot.remembers(&relative.version.oid))
         };
-        let relatives: Vec<Relative> =
-            self.relatives(target.version).into_iter().filter(is_possible).collect();
+        let relatives = self.relatives(target.version).into_iter().filter(is_possible);
         let (mut guesses, mut sketched, mut left) = (Vec::new(), 0, size.saturating_mul(SKETCHED_MAX_RATIO));
         for Relative { version, kinship, .. } in relatives {
+            if sketched == SKETCHES_MAX && !plan::speaks_for_itself(kinship) {
+                break; // The more telling came first: none of the rest would be chosen.
+            }
             let is_at_hand = self.at_hand(version).is_some();
             let mut likeness = None;
             if is_at_hand && sketched < SKETCHES_MAX && version.size <= left {
@@ -139,16 +141,8 @@ impl Transfer {
             return Vec::new();
         };
         let gone = self.unpushed().map(|names| names.gone_with(version)).unwrap_or_default();
-        let found = families.relatives(&self.git, &origin.path, &gone);
+        let found = families.relatives(&self.blobs, &origin.path, &gone);
         found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).unwrap_or_default()
-    }
-
-    fn families(&self) -> Option<&Families> {
-        let read = || {
-            let found = Families::read(&self.git, self.unpushed());
-            found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).ok()
-        };
-        self.families.get_or_init(read).as_ref()
     }
 
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {

@@ -4,7 +4,8 @@
 //!
 //! A chain that is fetched in passing is kept as it is, because the versions before may be wanted, too; and the second
 //! time that one is, its objects are made one by one and kept. So a whole history costs each copy one GET per machine
-//! and two decodings at most, in whatever order and by however many processes it is asked for.
+//! and two decodings, in whatever order and by however many processes it is asked for; a third one where two of them
+//! want neighbouring versions at the same moment.
 //!
 //! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
 //! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 
 use super::progress::Meter;
 use super::{Error, Result, Transfer};
-use crate::codec;
+use crate::codec::{self, Header};
 use crate::depot;
 use crate::disk::{self, Bytes, Hashing, Spill};
 use crate::git::Version;
@@ -265,7 +266,7 @@ impl Transfer {
         if copy.name.base().is_none() {
             held = self.lock_chain(&copy.name.id)?;
             // Others may have fetched it meanwhile, as part of a chain.
-            if let Some(bytes) = self.read_at_hand(version)? {
+            if let Some(bytes) = self.read_at_hand(version, &Meter::silent())? {
                 let copied = |source| self.sort(&Key::copy(&copy.name), false, source);
                 write(&mut |sink| sink.write_all(&bytes).map_err(copied))?;
                 return Ok(held);
@@ -309,16 +310,18 @@ impl Transfer {
         sink: &mut dyn Write,
     ) -> Attempt<()> {
         let key = Key::copy(name);
+        if care == Care::Swift && name.base().is_some() {
+            let (header, payload) = self.fetch_copy(name)?;
+            let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
+            check_size(&key, &header, size)?;
+            let last = Step { name: *name, payload, size };
+            return self.decode_chain(&header.chain, last, meter, sink);
+        }
         let mut reading = if care == Care::Swift { self.read_kept(name)? } else { self.read(name)? };
         let Some(header) = reading.header.take() else {
             return self.copy_raw(&key, &mut *reading.payload, size, meter, sink);
         };
-        if header.object_size != size {
-            return Err(Failure::Copy(format!(
-                "{key} is of an object of {} bytes, not {size}",
-                header.object_size
-            )));
-        }
+        check_size(&key, &header, size)?;
         if header.chain.links.is_empty() && name.codec() == Some(CodecName::ZSTD) {
             return self.decode(name, None, &mut *reading.payload, size, meter, sink);
         }
@@ -326,10 +329,6 @@ impl Transfer {
         drop(reading);
         if header.chain.links.is_empty() {
             return self.decode(name, None, &mut &payload[..], size, meter, sink);
-        }
-        if care == Care::Swift {
-            let last = Step { name: *name, payload, size };
-            return self.decode_chain(&header.chain, last, meter, sink);
         }
         let base = self.base_thoroughly(&header.chain, care, depth)?;
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
@@ -427,13 +426,20 @@ impl Transfer {
 
     /// Rebuilds the object of a delta by its chain record: everything that is not at hand is fetched at once.
     fn decode_chain(&self, chain: &Chain, last: Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<()> {
-        let (mut end, mut at_hand) = self.nearest_at_hand(chain)?;
+        meter.stage(30, last.size);
+        let (mut end, mut at_hand) = self.nearest_at_hand(chain, meter)?;
         let mut lock = None;
         if end > 0 {
             // Eight processes may want versions of one chain: who comes later finds what the first has fetched.
             let reference = chain.reference().map(|link| link.id);
             lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
-            (end, at_hand) = self.nearest_at_hand(chain)?;
+            // Or has even made this very object.
+            let own = Version { oid: last.name.id.oid, size: last.size };
+            if let Some(bytes) = self.read_at_hand(own, &Meter::silent())? {
+                let failed = |source| self.sort(&Key::copy(&last.name), false, source);
+                return sink.write_all(&bytes).map_err(failed);
+            }
+            (end, at_hand) = self.nearest_at_hand(chain, meter)?;
         }
         let between = &chain.links[..end];
         let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
@@ -481,6 +487,7 @@ impl Transfer {
         let (key, size) = (Key::copy(&last.name), last.size);
         let mut links = Vec::with_capacity(steps.len());
         for step in steps {
+            tracing::debug!(copy = %Key::copy(&step.name), "decoding");
             match step.name.codec() {
                 Some(codec) => links.push(codec::Link { codec, payload: &step.payload, size: step.size }),
                 None => base = Some(step.raw()?),
@@ -511,11 +518,17 @@ impl Transfer {
         self.wait_for(&folder.join("chains").join(&id.nonce.to_string()[..3]))
     }
 
+    /// Waits until no other process of this machine fetches a copy. Nobody who holds this waits for anything else here.
+    fn lock_copy(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        self.wait_for(&folder.join("copies").join(&id.nonce.to_string()[..3]))
+    }
+
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
-    fn nearest_at_hand(&self, chain: &Chain) -> Attempt<(usize, Option<Bytes>)> {
+    fn nearest_at_hand(&self, chain: &Chain, meter: &Meter) -> Attempt<(usize, Option<Bytes>)> {
         for (index, link) in chain.links.iter().enumerate() {
             let version = Version { oid: link.id.oid, size: link.object_size };
-            if let Some(bytes) = self.read_at_hand(version)? {
+            if let Some(bytes) = self.read_at_hand(version, meter)? {
                 return Ok((index, Some(bytes)));
             }
         }
@@ -541,7 +554,7 @@ impl Transfer {
         for group in names.chunks(LINKS_IN_FLIGHT) {
             let fetched: Vec<Attempt<Bytes>> = std::thread::scope(|scope| {
                 let threads: Vec<_> =
-                    group.iter().map(|name| scope.spawn(|| self.fetch_payload(name))).collect();
+                    group.iter().map(|name| scope.spawn(|| Ok(self.fetch_copy(name)?.1))).collect();
                 threads.into_iter().map(join).collect()
             });
             for payload in fetched {
@@ -551,17 +564,18 @@ impl Transfer {
         Ok(payloads)
     }
 
-    /// Fetches a copy that an object is made of in passing, and keeps it.
-    fn fetch_payload(&self, name: &CopyName) -> Attempt<Bytes> {
+    /// Fetches a copy and keeps it: others may want its object, or be made of it in passing, at this very moment.
+    fn fetch_copy(&self, name: &CopyName) -> Attempt<(Option<Header>, Bytes)> {
+        let _lock = self.lock_copy(&name.id)?;
         let mut reading = self.read_kept(name)?;
         let bytes = self.spill(&Key::copy(name), &mut *reading.payload)?;
-        match reading.header {
+        match &reading.header {
             Some(header) => self.cache.offer_copy(&name.id, &[&header.to_bytes(), &bytes]),
             // It is the object itself, if it is right.
             None if Oid::of(&bytes) == name.id.oid => self.cache.offer_bytes(&name.id.oid, &bytes),
             None => {}
         }
-        Ok(bytes)
+        Ok((reading.header, bytes))
     }
 
     /// Rebuilds the base of a delta from any copy of it that yields it, each step proven.
@@ -571,7 +585,7 @@ impl Transfer {
         };
         let version = Version { oid: link.id.oid, size: link.object_size };
         if care != Care::Remote
-            && let Some(bytes) = self.read_at_hand(version)?
+            && let Some(bytes) = self.read_at_hand(version, &Meter::silent())?
         {
             return Ok(bytes);
         }
@@ -607,6 +621,14 @@ impl Transfer {
         }
         Err(Failure::Copy(reasons.join("; ")))
     }
+}
+
+fn check_size(key: &Key, header: &Header, size: u64) -> Attempt<()> {
+    if header.object_size != size {
+        let found = header.object_size;
+        return Err(Failure::Copy(format!("{key} is of an object of {found} bytes, not {size}")));
+    }
+    Ok(())
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Attempt<T>>) -> Attempt<T> {

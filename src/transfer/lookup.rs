@@ -1,17 +1,22 @@
 //! What git knows of objects, asked once: by one process of the machine for all agents of a push.
 //!
-//! What surprises: the log that one agent reads is kept in a file for the others, named after all refs. Eight agents
+//! What surprises: what one agent is told is kept in a file for the others, named after all refs. Eight agents
 //! that each read a history of 20,000 commits would keep two cores busy for seconds before the first byte is sent.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::Transfer;
 use crate::clock;
 use crate::disk;
+use crate::git::attributes::{parse_colds, read_colds};
 use crate::git::names::{Range, read_log};
-use crate::git::{Names, Version};
+use crate::git::relatives::read_tree;
+use crate::git::{self, Families, Names, Version};
 use crate::model::Oid;
 use crate::model::limits::NAMES_AGE_MAX;
+use crate::plan::Bounds;
 
 impl Transfer {
     /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
@@ -34,44 +39,82 @@ impl Transfer {
     }
 
     fn earlier_in(&self, names: Option<&Names>, version: Version) -> Option<Vec<Version>> {
-        let earlier = names?.earlier(&self.git, version);
+        let earlier = names?.earlier(&self.blobs, version);
         earlier.inspect_err(|error| tracing::info!(%error, "no earlier versions from git")).ok().flatten()
     }
 
-    fn names(&self, range: Range<'_>) -> Option<Names> {
-        let log = match self.shared_log(range) {
-            Some(path) => self.log_by(&path, range),
-            None => read_log(&self.git, range),
+    /// Returns what relates the paths of HEAD and of what is being pushed.
+    pub(super) fn families(&self) -> Option<&Families> {
+        let read = || {
+            // A repository without commits has no tree, and nothing to say.
+            let tree = self.shared("tree", || read_tree(&self.git)).unwrap_or_default();
+            let found = Families::read(&self.git, &tree, self.unpushed());
+            found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).ok()
         };
+        self.families.get_or_init(read).as_ref()
+    }
+
+    /// Returns what the chain of an object may cost: by the attribute of its path, else as ever.
+    pub(super) fn bounds(&self, version: Version) -> Bounds {
+        let pushed = || self.cold_in(self.unpushed(), "cold", &self.unpushed_colds, version);
+        let all = || self.cold_in(self.everything(), "cold of all", &self.all_colds, version);
+        let cold_read_max_percent = pushed().or_else(all).flatten();
+        cold_read_max_percent
+            .map_or_else(Bounds::default, |percent| Bounds { cold_read_max_percent: percent })
+    }
+
+    /// Returns what `deltaspace-cold` says of an object; `None` where it is not in these changes.
+    fn cold_in(
+        &self,
+        names: Option<&Names>,
+        what: &str,
+        known: &OnceLock<HashMap<Vec<u8>, u64>>,
+        version: Version,
+    ) -> Option<Option<u64>> {
+        let (names, path) = (names?, names?.origin(version)?.path);
+        let ask = || {
+            let paths: Vec<&[u8]> = names.newest().into_iter().map(|(path, _)| path).collect();
+            let said = self.shared(what, || read_colds(&self.git, &paths));
+            let said = said.inspect_err(|error| tracing::info!(%error, "no attributes from git"));
+            parse_colds(&said.unwrap_or_default())
+        };
+        Some(known.get_or_init(ask).get(&path).copied())
+    }
+
+    fn names(&self, range: Range<'_>) -> Option<Names> {
+        let log = self.shared(&format!("{range:?}"), || read_log(&self.git, range));
         log.inspect_err(|error| tracing::info!(%error, "no names from git"))
             .ok()
             .map(|log| Names::parse(&log))
     }
 
-    /// Reads a log from its file; the first to ask makes it, and the others wait for that.
-    fn log_by(&self, path: &Path, range: Range<'_>) -> crate::git::Result<Vec<u8>> {
+    /// Returns what git says when it is asked; the first process of the machine to ask keeps it for the others, which
+    /// wait for that.
+    fn shared(&self, what: &str, ask: impl Fn() -> git::Result<Vec<u8>>) -> git::Result<Vec<u8>> {
+        let Some(path) = self.shared_path(what) else { return ask() };
         // Where nobody can wait, each asks git.
         let _lock = disk::Lock::wait(&path.with_extension("lock"), &self.cancel).ok();
-        if !disk::is_older(path, NAMES_AGE_MAX)
-            && let Ok(log) = std::fs::read(path)
+        if !disk::is_older(&path, NAMES_AGE_MAX)
+            && let Ok(said) = std::fs::read(&path)
         {
-            return Ok(log);
+            return Ok(said);
         }
-        let log = read_log(&self.git, range)?;
-        if let Err(error) = disk::replace(path, &log) {
+        let said = ask()?;
+        if let Err(error) = disk::replace(&path, &said) {
             tracing::debug!(%error, "cannot share what git said");
         }
-        Ok(log)
+        Ok(said)
     }
 
-    /// Returns where the log of a range is shared, after all refs; `None` where nothing can be shared.
-    fn shared_log(&self, range: Range<'_>) -> Option<PathBuf> {
+    /// Returns where an answer of git is shared, named after all refs; `None` where nothing can be shared.
+    fn shared_path(&self, what: &str) -> Option<PathBuf> {
         let folder = self.names_folder.as_ref()?;
-        let refs = self.git.run(["show-ref", "--head"]).ok()?;
+        let refs = self.refs.get_or_init(|| {
+            disk::sweep_files(folder, "", clock::ago(NAMES_AGE_MAX * 2));
+            self.git.run(["show-ref", "--head"]).ok()
+        });
         // A shallow clone has the same refs and less history.
-        let place = format!("{range:?}\0{}\0", self.lfs_folder.display());
-        let name = Oid::of(&[place.as_bytes(), &refs].concat()).to_string();
-        disk::sweep_files(folder, "", clock::ago(NAMES_AGE_MAX * 2));
-        Some(folder.join(name))
+        let place = format!("{what}\0{}\0", self.lfs_folder.display());
+        Some(folder.join(Oid::of(&[place.as_bytes(), refs.as_ref()?].concat()).to_string()))
     }
 }

@@ -18,7 +18,7 @@ use crate::depot::{self, Depot};
 use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
 use crate::git::place::{object_path, shared_mode};
-use crate::git::{Config, Families, Git, Names, Operation, Place, Version};
+use crate::git::{Blobs, Config, Families, Git, Names, Operation, Place, Version};
 use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
@@ -43,6 +43,7 @@ pub struct Transfer {
     depot: Depot,
     cache: Cache,
     git: Git,
+    blobs: Blobs,
     /// Where git-lfs keeps its objects.
     lfs_folder: PathBuf,
     workspace: Workspace,
@@ -62,6 +63,11 @@ pub struct Transfer {
     unpushed: OnceLock<Option<Names>>,
     everything: OnceLock<Option<Names>>,
     families: OnceLock<Option<Families>>,
+    /// What `deltaspace-cold` says of the paths of either.
+    unpushed_colds: OnceLock<HashMap<Vec<u8>, u64>>,
+    all_colds: OnceLock<HashMap<Vec<u8>, u64>>,
+    /// What git said of all refs.
+    refs: OnceLock<Option<Vec<u8>>>,
     sketches: Mutex<HashMap<Oid, Sketch>>,
     /// How long the transfer of one object may take.
     patience: Option<Duration>,
@@ -140,7 +146,11 @@ impl Transfer {
             unpushed: OnceLock::new(),
             everything: OnceLock::new(),
             families: OnceLock::new(),
+            unpushed_colds: OnceLock::new(),
+            all_colds: OnceLock::new(),
+            refs: OnceLock::new(),
             sketches: Mutex::default(),
+            blobs: Blobs::new(git.clone()),
             git,
             patience: settings.transfer_patience,
             cancel: cancel.clone(),
@@ -205,11 +215,11 @@ impl Transfer {
     }
 
     /// Reads an object that is at hand into one piece and proves it; what is wrong is not used.
-    fn read_at_hand(&self, version: Version) -> Result<Option<Bytes>> {
+    fn read_at_hand(&self, version: Version, meter: &Meter) -> Result<Option<Bytes>> {
         let cached = || self.cache.find(&version.oid, version.size);
         for (path, is_cached) in [(self.local_file(version), false), (cached(), true)] {
             let Some(path) = path else { continue };
-            match self.read_proven(&path, version) {
+            match self.read_proven(&path, version, meter) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) if is_cached => self.cache.drop_wrong(&version.oid),
                 Ok(None) => {
@@ -222,13 +232,13 @@ impl Transfer {
         Ok(None)
     }
 
-    fn read_proven(&self, path: &Path, version: Version) -> io::Result<Option<Bytes>> {
+    fn read_proven(&self, path: &Path, version: Version, meter: &Meter) -> io::Result<Option<Bytes>> {
         let mut spill = Spill::new(&self.workspace);
         let mut hasher = Hasher::default();
         let mut file = File::open(path)?.take(version.size + 1);
         disk::copy(&mut file, &mut spill, &mut |bytes| {
             hasher.update(bytes);
-            self.cancel.check()
+            self.step(meter, bytes.len() as u64)
         })?;
         if hasher.finish() != version.oid {
             return Ok(None);

@@ -16,9 +16,9 @@ use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{self, Base, Presence, Settled};
 use crate::disk::{self, Bytes, Fingerprint, Hashing};
 use crate::git::Version;
-use crate::model::limits::{BUFFER_BYTES, TRANSFER_AGE_MAX};
+use crate::model::limits::{BUFFER_BYTES, LOOK_AGAIN_MIN_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
-use crate::plan::{self, DeltaCost, Verdict};
+use crate::plan::{self, Bounds, DeltaCost, Verdict};
 use crate::store::{self, Body, Source};
 
 /// How an object came to be in the store.
@@ -170,7 +170,11 @@ impl Transfer {
 
     fn is_known(&self, version: Version) -> Result<bool> {
         let oid = &version.oid;
-        Ok(self.depot.remembers(oid) || self.depot.is_seen(oid).map_err(|error| self.depot_error(error))?)
+        if self.depot.remembers(oid) {
+            return Ok(true);
+        }
+        let is_worth_a_look = version.size > LOOK_AGAIN_MIN_BYTES;
+        Ok(is_worth_a_look && self.depot.is_seen(oid).map_err(|error| self.depot_error(error))?)
     }
 
     fn presence(&self, version: Version) -> Result<Presence> {
@@ -219,15 +223,16 @@ impl Transfer {
     fn store_on_chain(&self, target: &Target<'_>, tip: &Settled, meter: &Meter) -> Result<Option<Stored>> {
         let size = target.version.size;
         let last = tip.chain.depth() - 1;
-        let mut next = plan::first_base(&tip.chain, size);
+        let bounds = self.bounds(target.version);
+        let mut next = bounds.first_base(&tip.chain, size);
         while let Some(at) = next {
             let tried = match self.find_link(tip, at)? {
-                Some(base) => self.store_delta(target, &base, meter)?,
+                Some(base) => self.store_delta(target, &base, bounds, meter)?,
                 None => Tried::Unfit,
             };
             next = match tried {
                 Tried::Stored(stored) => return Ok(Some(stored)),
-                Tried::TooDeep { stored_size } => plan::lower_base(&tip.chain, size, at, stored_size),
+                Tried::TooDeep { stored_size } => bounds.lower_base(&tip.chain, size, at, stored_size),
                 Tried::Unfit => (at < last).then_some(last),
             };
         }
@@ -272,20 +277,27 @@ impl Transfer {
     }
 
     /// Stores the object as a delta, if that works out and pays.
-    fn store_delta(&self, target: &Target<'_>, base: &Settled, meter: &Meter) -> Result<Tried> {
+    fn store_delta(
+        &self,
+        target: &Target<'_>,
+        base: &Settled,
+        bounds: Bounds,
+        meter: &Meter,
+    ) -> Result<Tried> {
         let size = target.version.size;
-        if !plan::may_extend(&base.chain, size) {
+        if !bounds.may_extend(&base.chain, size) {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
-        let Some(bytes) = self.base_bytes(base)? else { return Ok(Tried::Unfit) };
-        let target_bytes = self.target_bytes(target)?;
+        meter.stage(30, base.chain.links.first().map_or(0, |link| link.object_size) + size);
+        let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(Tried::Unfit) };
+        let target_bytes = self.target_bytes(target, meter)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(55, target.version.size);
         let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
         drop(target_bytes);
-        match self.verdict(target, base, &draft)? {
+        match self.verdict(target, base, bounds, &draft)? {
             Verdict::Keep => {}
             Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
             Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
@@ -309,8 +321,8 @@ impl Transfer {
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more.
-    pub(super) fn target_bytes(&self, target: &Target<'_>) -> Result<Bytes> {
-        let read = self.read_proven(target.path, target.version);
+    pub(super) fn target_bytes(&self, target: &Target<'_>, meter: &Meter) -> Result<Bytes> {
+        let read = self.read_proven(target.path, target.version, meter);
         match read.map_err(|source| Error::disk("read the object", source))? {
             Some(bytes) => Ok(bytes),
             // It was right a moment ago: prove it again, to say what it is now.
@@ -322,10 +334,10 @@ impl Transfer {
     }
 
     /// Gets the bytes of a base, from this machine if they are here; `None` when no source has the right ones.
-    fn base_bytes(&self, base: &Settled) -> Result<Option<Bytes>> {
+    fn base_bytes(&self, base: &Settled, meter: &Meter) -> Result<Option<Bytes>> {
         let Some(link) = base.chain.links.first() else { return Ok(None) };
         let version = Version { oid: link.id.oid, size: link.object_size };
-        if let Some(bytes) = self.read_at_hand(version)? {
+        if let Some(bytes) = self.read_at_hand(version, meter)? {
             return Ok(Some(bytes));
         }
         match self.fetch_bytes(version) {
@@ -386,11 +398,11 @@ impl Transfer {
         Ok(Some(Draft { file, encoded, stored_size }))
     }
 
-    fn verdict(&self, target: &Target<'_>, base: &Settled, draft: &Draft) -> Result<Verdict> {
+    fn verdict(&self, target: &Target<'_>, base: &Settled, bounds: Bounds, draft: &Draft) -> Result<Verdict> {
         let size = target.version.size;
         let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
-        let verdict = match plan::judge(&base.chain, size, cost, None) {
-            Verdict::Measure => plan::judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
+        let verdict = match bounds.judge(&base.chain, size, cost, None) {
+            Verdict::Measure => bounds.judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
             verdict => verdict,
         };
         tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
@@ -476,7 +488,7 @@ impl Transfer {
         if self.effort != Effort::Max {
             return Ok(None);
         }
-        let bytes = self.target_bytes(target)?;
+        let bytes = self.target_bytes(target, meter)?;
         let permit = self.budget.wait(target.version.size, &self.cancel)?;
         self.draft(target, id, &Chain::default(), |sink| {
             codec::encode_whole_opened(&bytes, &self.work(&permit, &|done| self.step(meter, done)), sink)

@@ -205,3 +205,44 @@ fn eight_agents_with_large_objects_share_memory_and_a_base() {
     let once = size..size + size / 20;
     assert!(once.contains(&fetched_by_push) && once.contains(&fetched_by_pull), "fetched more than once");
 }
+
+/// Lets each git that an agent starts write its command line into a file, and returns where that is.
+fn note_every_git(world: &World) -> std::path::PathBuf {
+    let log = world.sandbox.path("git.log");
+    let path = std::env::var_os("PATH").expect("a PATH");
+    let git = std::env::split_paths(&path).map(|folder| folder.join("git")).find(|program| program.is_file());
+    let git = git.expect("a git");
+    let script = format!("#!/bin/sh\necho \"$*\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), git.display());
+    world.sandbox.write_program("git", &script);
+    log
+}
+
+/// How often the four agents of a push start git for each of its commands.
+#[test]
+fn agents_of_one_push_share_what_git_says() {
+    const AGENTS: usize = 4;
+    let world = World::on_directory();
+    let mut objects: Vec<Object> = Vec::new();
+    for (file, bytes) in
+        (0..10).flat_map(|file| versions(92 + file, 8_000, 2).into_iter().map(move |v| (file, v)))
+    {
+        objects.push(world.commit(&format!("{file}x.bin"), bytes));
+    }
+    let log = note_every_git(&world);
+    let mut agents: Vec<_> = (0..AGENTS).map(|_| world.start("a", "upload")).collect();
+    for (object, agent) in objects.iter().zip((0..AGENTS).cycle()) {
+        agents[agent].upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+    }
+    agents.into_iter().for_each(|agent| drop(agent.terminate()));
+    let asked = std::fs::read_to_string(log).expect("a log");
+    let count = |command: &str| asked.lines().filter(|line| line.contains(command)).count();
+    // One log of what is pushed, one tree for new paths: by whoever asks first.
+    assert_eq!((count("log --format"), count("ls-tree")), (1, 1), "{asked}");
+    assert_eq!(count("deltaspace-cold"), 1, "{asked}");
+    for own in ["rev-parse", "show-ref", "check-attr"] {
+        assert!(count(own) <= AGENTS + 1, "{own}: {asked}");
+    }
+    // Contents and sizes of blobs, whatever the number of objects.
+    assert!(count("cat-file --batch") <= 2 * AGENTS, "{asked}");
+    assert!(asked.lines().count() <= 9 * AGENTS + 3, "{} processes: {asked}", asked.lines().count());
+}

@@ -11,7 +11,7 @@ use lfs_delta::cancel::Cancel;
 use lfs_delta::model::Location;
 use lfs_delta::store::{S3Options, S3Store, artefacts_contract, contract};
 
-use crate::support::data::{noise, text, versions};
+use crate::support::data::{edited, noise, pointer, text, versions};
 use crate::support::fake_lfs::{FakeLfs, download_event, upload_event};
 use crate::support::run::run;
 use crate::support::s3::{Call, Calls, Fault, Kind, S3Server, any, on};
@@ -195,32 +195,50 @@ fn three_hundred_stored_objects_cost_few_listings_and_a_second_process_shares_th
 /// How many objects `many_small_objects…` pushes; 10,000 takes minutes.
 const MANY: usize = if cfg!(feature = "soak") { 10_000 } else { 600 };
 
+/// Commits objects as files of their own, all at once.
+fn commit_all(world: &World, objects: &[Object]) {
+    for (number, object) in objects.iter().enumerate() {
+        world.sandbox.write(format!("a/f{}/{number}x.bin", number % 50), pointer(&object.bytes));
+    }
+    world.sandbox.git("a", &["add", "."]);
+    world.sandbox.git("a", &["commit", "--quiet", "--message", "all"]);
+}
+
+/// Transfers objects by two processes of a machine, as git-lfs starts eight, and returns how many requests that took.
+fn requests_of(world: &World, machine: &str, operation: &str, objects: &[Object]) -> usize {
+    let mut agents = [world.start(machine, operation), world.start(machine, operation)];
+    for (object, agent) in objects.iter().zip([0, 1].into_iter().cycle()) {
+        let agent = &mut agents[agent];
+        if operation == "upload" {
+            agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
+        } else {
+            let path = agent.download(&object.oid, object.size()).path();
+            std::fs::remove_file(path).expect("a downloaded file");
+        }
+    }
+    agents.into_iter().for_each(|agent| drop(agent.terminate()));
+    world.server().take_calls().0.len()
+}
+
 #[test]
 fn many_small_objects_cost_two_requests_to_push_and_one_to_pull() {
     let world = World::on_s3();
-    let objects: Vec<Object> =
-        (0..MANY).map(|seed| world.local(noise(seed as u64, 1000 + seed * 37 % 99_000)).0).collect();
-    let mut counts = Vec::new();
+    let bodies = (0..MANY).map(|seed| noise(seed as u64, 1000 + seed * 37 % 99_000));
+    let first: Vec<Object> = bodies.map(|bytes| world.local(bytes).0).collect();
+    commit_all(&world, &first);
+    let pushed = requests_of(&world, "a", "upload", &first);
+    let next: Vec<Object> = first.iter().map(|old| world.local(edited(&old.bytes, 1, 4)).0).collect();
+    commit_all(&world, &next);
+    let pushed_again = requests_of(&world, "a", "upload", &next);
+    let deltas = world.keys("objects/").iter().filter(|key| key.contains("/delta.")).count();
     world.add_machine("b");
-    for machine in ["a", "b"] {
-        // Two processes of a machine, as git-lfs starts eight.
-        let operation = if machine == "a" { "upload" } else { "download" };
-        let mut agents = [world.start(machine, operation), world.start(machine, operation)];
-        for (object, agent) in objects.iter().zip([0, 1].into_iter().cycle()) {
-            let agent = &mut agents[agent];
-            if machine == "a" {
-                agent.upload(&object.oid, object.size(), &world.local_path("a", object)).succeeded();
-            } else {
-                let path = agent.download(&object.oid, object.size()).path();
-                std::fs::remove_file(path).expect("a downloaded file");
-            }
-        }
-        agents.into_iter().for_each(|agent| drop(agent.terminate()));
-        counts.push(world.server().take_calls().0.len());
+    let pulled = requests_of(&world, "b", "download", &first);
+    println!("{pushed}, {pushed_again} ({deltas} deltas) and {pulled} requests for {MANY} objects");
+    for (what, count, most) in [("push", pushed, 21), ("push again", pushed_again, 21), ("pull", pulled, 11)]
+    {
+        assert!(count * 10 <= MANY * most, "{count} requests to {what} {MANY}");
     }
-    println!("{} and {} requests for {MANY} objects", counts[0], counts[1]);
-    assert!(counts[0] * 10 <= MANY * 21, "{} requests to push {MANY}", counts[0]);
-    assert!(counts[1] * 10 <= MANY * 11, "{} requests to pull {MANY}", counts[1]);
+    assert!(deltas * 10 > MANY * 8, "{deltas} of {MANY} edited objects are deltas");
 }
 
 #[test]

@@ -152,7 +152,10 @@ fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Writ
 fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -> Result<Vec<Segment>> {
     let (base_veil, target_veil) = layout.map(veils).unwrap_or_default();
     let step = if work.effort == Effort::Fast { 16 } else { 8 };
-    let seeds = Seeds::new(base, &base_veil, work.table_bytes_max(), step);
+    // Half of the work is to find the segments, and half of that to index the base.
+    let share = |bytes: usize| (bytes as u128 * target.len() as u128 / 4 / base.len().max(1) as u128) as u64;
+    let watch = |bytes| (work.watch)(share(bytes));
+    let seeds = Seeds::watched(base, &base_veil, work.table_bytes_max(), step, &watch)?;
     // As a literal, with the aligned byte for context, a mismatch costs the lean model less. Near code
     // many mismatches are predicted addresses.
     let mismatch = if work.effort == Effort::Max || layout.is_some() { 1 } else { 2 };
@@ -160,7 +163,7 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
     let pair = Pair { base, target, base_veil, target_veil, mismatch };
     let ranges: Vec<_> = group_ranges(target.len()).collect();
     let found = parallel::map(work.threads, &ranges, |range| {
-        (work.watch)(range.len() as u64 / 2)?;
+        (work.watch)(range.len() as u64 / 4)?;
         Ok(matcher::find_segments(pair, &seeds, range.clone()))
     });
     let found = found.into_iter().collect::<Result<Vec<_>>>()?.concat();
@@ -392,5 +395,32 @@ mod tests {
             let reason = outcome.expect_err("refused").to_string();
             assert_eq!(reason.contains("too many"), is_over, "{count}: {reason}");
         }
+    }
+
+    /// Indexing a large base takes as long as all that follows: nobody is to wait for the end of it.
+    #[test]
+    fn the_watch_is_told_while_the_base_is_indexed_and_may_end_it() {
+        let base: Vec<u8> = (0..4_000_000_u32).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 13) as u8).collect();
+        let told = std::sync::Mutex::new(Vec::new());
+        let note = |bytes| {
+            told.lock().expect("the list").push(bytes);
+            Ok(())
+        };
+        let work = Work {
+            effort: crate::codec::Effort::Default,
+            threads: 1,
+            memory: 0,
+            scratch: &crate::codec::Memory,
+            watch: &note,
+        };
+        encode(&base, &base, Alignment::Unused, &work, &mut Vec::new()).expect("memory");
+        let told = told.lock().expect("the list").clone();
+        let sum: u64 = told.iter().sum();
+        assert!(sum.abs_diff(4_000_000) < 40_000, "{sum} of 4,000,000");
+        let index: u64 = told.iter().take_while(|&&bytes| bytes < 100_000).sum();
+        assert!(index.abs_diff(1_000_000) < 20_000, "{index} of a quarter");
+        let refuse = |_| Err(std::io::Error::other("enough"));
+        let work = Work { watch: &refuse, ..work };
+        assert!(encode(&base, &base, Alignment::Unused, &work, &mut Vec::new()).is_err());
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Nothing here is part of the format: any list of segments can be coded.
 
+use std::convert::Infallible;
+
 use super::address::Range;
 use super::image::Machine;
 use super::operand::{LOW, Scan, operand_rest};
@@ -123,6 +125,21 @@ const BATCH: usize = 8;
 impl Seeds {
     /// Indexes `base` in a table of at most `table_bytes_max` bytes.
     pub fn new(base: &[u8], veil: &Veil, table_bytes_max: usize, step_min: usize) -> Self {
+        let Ok(seeds) = Self::watched(base, veil, table_bytes_max, step_min, &|_| Ok::<_, Infallible>(()));
+        seeds
+    }
+
+    /// The same; tells `watch` of the bytes of the base that were read.
+    ///
+    /// # Errors
+    /// What the watch said.
+    pub fn watched<E>(
+        base: &[u8],
+        veil: &Veil,
+        table_bytes_max: usize,
+        step_min: usize,
+        watch: &dyn Fn(usize) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let entries_max = (table_bytes_max / 4).next_power_of_two().clamp(1 << 12, 1 << 30);
         let entries_max = if entries_max * 4 > table_bytes_max { entries_max / 2 } else { entries_max };
         let step = base.len().div_ceil(entries_max).max(step_min.max(STEP_MIN / 2));
@@ -130,11 +147,16 @@ impl Seeds {
         let bits = (usize::BITS - count.leading_zeros()).clamp(8, 30);
         let mut seeds =
             Self { entries: vec![EMPTY; 1 << bits], bucket_bits: bits - 1, number_bits: bits, step };
-        seeds.index(base, veil);
-        seeds
+        seeds.index(base, veil, watch)?;
+        Ok(seeds)
     }
 
-    fn index(&mut self, base: &[u8], veil: &Veil) {
+    fn index<E>(
+        &mut self,
+        base: &[u8],
+        veil: &Veil,
+        watch: &dyn Fn(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut window = Vec::with_capacity(WINDOW + SEED);
         let mut at = 0;
         while at + SEED <= base.len() {
@@ -146,8 +168,11 @@ impl Seeds {
                 self.index_window(&window, at);
             }
             // The next window begins at the next multiple of the step that this one left out.
-            at = (end - SEED) / self.step * self.step + self.step;
+            let next = (end - SEED) / self.step * self.step + self.step;
+            watch(next - at)?;
+            at = next;
         }
+        Ok(())
     }
 
     fn index_window(&mut self, window: &[u8], start: usize) {

@@ -12,6 +12,7 @@ on_both_stores! {
     the_next_version_in_a_new_file_is_a_delta,
     an_attribute_joins_files_of_other_names,
     strangers_of_one_space_are_stored_whole,
+    an_attribute_says_what_a_cold_read_may_cost,
     two_branches_that_edit_one_file_are_deltas,
     a_cherry_picked_edit_is_a_delta,
     a_rewritten_history_is_deltas,
@@ -79,6 +80,21 @@ pub fn an_attribute_joins_files_of_other_names(world: &mut World) {
     let second = edited(&first, 2, 4);
     world.commit_and_push("repo", "two/b.bin", &second);
     assert_delta(world, "two/b.bin", &second);
+}
+
+pub fn an_attribute_says_what_a_cold_read_may_cost(world: &mut World) {
+    world.repo("repo");
+    let attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\nfrequent* deltaspace-cold=1.06\n";
+    world.write("repo/.gitattributes", attributes);
+    world.git("repo", &["add", ".gitattributes"]);
+    for (file, wanted) in [("often.bin", 1..2), ("frequent.bin", 2..5)] {
+        // Each version adds three to four hundredths of the object.
+        let grow = |before: &Vec<u8>| Some(edited(before, before.len() as u64, 60));
+        let all = std::iter::successors(Some(noise(file.len() as u64, SIZE)), grow);
+        let oids: Vec<_> = all.take(5).map(|bytes| world.commit_and_push("repo", file, &bytes)).collect();
+        let whole = oids.iter().filter(|oid| world.copy_of(oid).0.contains("/full.")).count();
+        assert!(wanted.contains(&whole), "{file}: {whole} of 5 are whole");
+    }
 }
 
 pub fn strangers_of_one_space_are_stored_whole(world: &mut World) {

@@ -138,10 +138,15 @@ impl World {
 
     /// Log files of agents on the machine that the test is on: one for each that was started.
     pub fn agents_started(&self) -> usize {
-        let logs =
-            self.cache().parent().and_then(Path::parent).expect("a home").join(".local/state/lfs-delta/logs");
-        let names = fs::read_dir(logs).into_iter().flatten().flatten().map(|entry| entry.file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("agent-")).count()
+        self.logs().len()
+    }
+
+    /// What agents on the machine that the test is on have logged, one text for each.
+    pub fn logs(&self) -> Vec<String> {
+        let home = self.cache().parent().and_then(Path::parent).expect("a home").to_owned();
+        let entries = fs::read_dir(home.join(".local/state/lfs-delta/logs")).into_iter().flatten().flatten();
+        let of_agents = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("agent-"));
+        of_agents.map(|entry| fs::read_to_string(entry.path()).expect("a log")).collect()
     }
 
     // ---- the store
