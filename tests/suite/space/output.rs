@@ -156,9 +156,9 @@ fn steps_are_told_where_they_are_wanted() {
         &said,
         &[
             "s3://lfs-test/team/app/b",
+            "looking for team/app/b.delta",
             "looking for team/app/reference.bin",
             "looking for team/app/b",
-            "looking for team/app/b.delta",
             "the reference is in the cache",
             "a delta of … bytes for …, proven",
             "storing team/app/b.delta, … bytes",
