@@ -5,29 +5,9 @@ use std::time::{Duration, SystemTime};
 /// Returns the wall clock's time. Only ever compared with file times of the same machine.
 pub fn now() -> SystemTime {
     #[cfg(test)]
-    return SystemTime::now() + ahead::get();
+    return SystemTime::now() + tests::ahead();
     #[cfg(not(test))]
     SystemTime::now()
-}
-
-/// How far the clock of a thread is ahead, in tests in which weeks pass.
-#[cfg(test)]
-pub mod ahead {
-    use std::cell::Cell;
-    use std::time::Duration;
-
-    thread_local! {
-        static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    }
-
-    pub(super) fn get() -> Duration {
-        AHEAD.get()
-    }
-
-    /// Sets this thread's clock.
-    pub fn set(ahead: Duration) {
-        AHEAD.set(ahead);
-    }
 }
 
 /// Returns how long ago `then` was; zero for a time in the future.
@@ -91,8 +71,23 @@ impl Stopwatch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    pub(super) fn ahead() -> Duration {
+        AHEAD.get()
+    }
+
+    /// Sets this thread's clock ahead, for tests in which weeks pass.
+    pub(crate) fn set_ahead(ahead: Duration) {
+        AHEAD.set(ahead);
+    }
 
     #[test]
     fn times_are_written_as_calendars_have_them() {

@@ -144,10 +144,10 @@ impl Transfer {
         }
     }
 
-    /// Fetches an object into one piece, proven.
+    /// Fetches an object into one piece, proven, for all processes of the machine that want the same.
     pub(super) fn fetch_bytes(&self, version: Version) -> Result<Bytes> {
         let mut result = None;
-        self.fetch(version, &Meter::silent(), &mut |attempt| {
+        let held = self.fetch(version, &Meter::silent(), &mut |attempt| {
             let failed = |source| Failure::Fatal(Error::disk("write a temporary file", source));
             let mut sink = Hashing::new(Spill::new(&self.workspace));
             attempt(&mut sink)?;
@@ -158,7 +158,10 @@ impl Transfer {
             result = Some(spill.finish().map_err(failed)?);
             Ok(Proven::Yes)
         })?;
-        result.ok_or_else(|| Error::Internal("an object was fetched and is not there".into()))
+        let bytes = result.ok_or_else(|| Error::Internal("an object was fetched and is not there".into()))?;
+        self.cache.offer_bytes(&version.oid, &bytes);
+        drop(held);
+        Ok(bytes)
     }
 
     /// Returns whether somebody who has nothing at hand would get an object.

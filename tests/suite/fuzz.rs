@@ -114,7 +114,14 @@ fn try_all(name: &str, count: u64, corpus: &[Vec<u8>], mut run: impl FnMut(&[u8]
             println!("{name}, seed {seed}: {}", input.escape_ascii());
             resume_unwind(panic);
         }
-        slowest = slowest.max(now.elapsed());
+        let mut took = now.elapsed();
+        if took > INPUT_MAX_TIME {
+            // The machine may have been busy: what is slow is slow again.
+            let now = Instant::now();
+            run(&input);
+            took = took.min(now.elapsed());
+        }
+        slowest = slowest.max(took);
         tried += 1;
     }
     println!("{name}: {tried} inputs, the slowest took {slowest:?}");

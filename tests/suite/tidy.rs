@@ -193,6 +193,7 @@ fn every_file_says_what_it_is_and_every_line_is_free_of_names_of_keys() {
         assert!(text.starts_with("//! "), "src/{} does not say what it is", file.path.display());
         // What `without_tests` leaves out must be tests, and what `modules_in` reads must be on one line.
         let tests = text.split_once("\n#[cfg(test)]\n").map_or("mod tests", |(_, rest)| rest);
+        let tests = tests.trim_start_matches("pub(crate) ");
         assert!(tests.starts_with("mod tests"), "src/{} has more than tests for tests", file.path.display());
         assert!(
             !text.contains("crate::{\n"),

@@ -101,9 +101,17 @@ fn survive(base: &[u8], payload: &[u8], size: usize) -> codec::Result<()> {
     let scratch = Bounded { held: Arc::default() };
     let work = Work { scratch: &scratch, ..work(Effort::Default, 1) };
     let mut sink = Counted { written: 0, max: size as u64 };
-    let started = Instant::now();
-    let outcome = codec::decode(CodecName::DELTA, Some(base), &mut &payload[..], sink.max, &work, &mut sink);
-    assert!(started.elapsed() < PATIENCE, "it took {:?}", started.elapsed());
+    let decode = |sink: &mut Counted| {
+        let (started, size) = (Instant::now(), sink.max);
+        let outcome = codec::decode(CodecName::DELTA, Some(base), &mut &payload[..], size, &work, sink);
+        (outcome, started.elapsed())
+    };
+    let (outcome, mut took) = decode(&mut sink);
+    if took > PATIENCE {
+        // The machine may have been busy: what is slow is slow again.
+        took = took.min(decode(&mut Counted { written: 0, max: sink.max }).1);
+    }
+    assert!(took < PATIENCE, "it took {took:?}");
     match &outcome {
         Ok(()) => assert_eq!(sink.written, sink.max, "fewer bytes than it should be, and no error"),
         Err(Error::Corrupt { .. }) => {}
