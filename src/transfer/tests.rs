@@ -307,7 +307,7 @@ fn a_damaged_kept_copy_is_dropped_and_fetched_again() {
             kept += 1;
         }
     }
-    assert_eq!(kept, 2, "the deltas between");
+    assert_eq!(kept, 3, "its own delta and those between");
     download(2);
     download(1);
 }
