@@ -176,12 +176,6 @@ impl World {
         entries.find_map(|entry| if let Entry::Copy(name) = entry { Some(name) } else { None })
     }
 
-    /// Damages the copy of a version.
-    pub(crate) fn damage(&self, number: usize) {
-        let key = Key::copy(&self.copy_of(number).expect("a copy")).to_string();
-        self.store.files().get_mut(&key).expect("its bytes").iter_mut().for_each(|byte| *byte ^= 1);
-    }
-
     fn condemn(&self, id: &CopyId) {
         self.store.files().insert(Key::tombstone(id).to_string(), b"test\n".to_vec());
     }
@@ -386,7 +380,7 @@ impl Scenario<'_> {
 }
 
 /// Fails the test unless nothing is lost with all rules, and something is without one of them.
-pub(crate) fn assert_needed(world: &World, rule: &'static str, deeds: &[Deed<'_>]) {
+fn assert_needed(world: &World, rule: &'static str, deeds: &[Deed<'_>]) {
     let orders = assert_kept(world, deeds);
     assert!(orders > 3, "only {orders} orders");
     let files = world.store.files().clone();
