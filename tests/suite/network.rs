@@ -133,7 +133,10 @@ impl Scene {
     /// Says what was answered, if it does not fit.
     fn unfit(&self, transfer: &Transfer, codes: &[i64]) -> Option<String> {
         let (code, message) = (transfer.code()?, transfer.error()?);
-        assert_report(message, &format!("E{code}"), &[&self.object().oid]);
+        // An earlier version that is to be stored first is named where that fails.
+        let named = self.objects.iter().find(|object| message.contains(&object.oid));
+        let named = named.map_or(&self.object().oid, |object| &object.oid);
+        assert_report(message, &format!("E{code}"), &[named]);
         (!codes.contains(&code)).then(|| message.to_owned())
     }
 }

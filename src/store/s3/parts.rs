@@ -125,7 +125,7 @@ impl S3Store {
             .set_request_payer(payer.clone())
             .send()
             .await;
-        let failed = |fault: Fault| fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)));
+        let failed = |fault: Fault| fault.into_error(Verb::Put, key.as_str(), None);
         let unknown = |reason: &str| {
             let reason = format!("{}: {reason}", fault::NO_PARTS);
             Error::Unavailable { verb: Verb::Put, key: key.to_string(), reason }
