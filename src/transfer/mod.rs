@@ -252,16 +252,20 @@ impl Transfer {
     fn look_at_local(&self, path: &Path, version: Version) -> Result<Fingerprint> {
         let fingerprint = File::open(path).and_then(|file| Fingerprint::of(&file));
         let fingerprint = fingerprint.map_err(|source| local_failed(path, source))?;
-        if fingerprint.size() != version.size {
-            self.prove_local(path, version)?;
+        if fingerprint.size() != version.size && self.depot.rules().hold("R2") {
+            return Err(Error::LocalCorrupt { path: path.to_path_buf(), found: self.hash_local(path)? });
         }
         Ok(fingerprint)
     }
 
+    fn hash_local(&self, path: &Path) -> Result<Oid> {
+        let hashed = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
+        hashed.map_err(|source| local_failed(path, source))
+    }
+
     /// Hashes a local file to prove that it is the object.
     fn prove_local(&self, path: &Path, version: Version) -> Result<()> {
-        let hashed = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
-        let found = hashed.map_err(|source| local_failed(path, source))?;
+        let found = self.hash_local(path)?;
         if found != version.oid && self.depot.rules().hold("R2") {
             return Err(Error::LocalCorrupt { path: path.to_path_buf(), found });
         }
