@@ -50,7 +50,13 @@ fn locate(store: &str, top: &Path) -> Result<Location> {
     if store.contains("://") || store.starts_with(SCHEME) {
         return Location::parse(store).map_err(url);
     }
+    if store.trim().is_empty() {
+        return Err(Error::Usage("the name of the store is empty: is a variable not set?".into()));
+    }
     let path = plain(&top.join(store));
+    if path == plain(top) {
+        return Err(Error::Usage("a store in the place of the work tree would mix with its files".into()));
+    }
     if path.starts_with(top.join(".git")) {
         return Err(Error::Usage("a store inside of .git would be lost with the clone".into()));
     }

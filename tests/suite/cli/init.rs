@@ -154,6 +154,18 @@ fn a_store_that_would_go_with_the_clone_is_refused() {
 }
 
 #[test]
+fn a_store_without_a_name_or_in_the_place_of_the_work_tree_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.init_repo("repo");
+    for (store, says) in [("", "is empty"), (" ", "is empty"), (".", "work tree"), ("x/..", "work tree")] {
+        let refused = sandbox.lfs_delta_fails("repo", &["init", store]);
+        assert_eq!(refused.code(), 2, "{refused}");
+        refused.says(says).says("fix: ");
+    }
+    assert!(!sandbox.path("repo/.lfsconfig").exists() && !sandbox.path("repo/objects").exists());
+}
+
+#[test]
 fn a_url_that_is_no_store_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.init_repo("repo");
