@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use super::{PREFIX, World, gzip, versions};
 use crate::support::data::{edited, noise, text};
-use crate::support::run::{Ran, run};
+use crate::support::run::{DEADLINE, Ran, Running, is_soak};
 use crate::support::sandbox::Sandbox;
 
 fn xdelta3(sandbox: &Sandbox, folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = sandbox.command("xdelta3", folder);
-    command.args(arguments);
-    run(command)
+    command.args(arguments).stdin(Stdio::null());
+    // It takes minutes for a corpus where the machine has other things to do.
+    Running::start(command).finish(if is_soak() { 10 * DEADLINE } else { DEADLINE })
 }
 
 #[test]
