@@ -100,6 +100,19 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_the_first_64_mib_does_not_count() {
+        let work =
+            Work { effort: Effort::Default, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
+        let mut bytes = noise(1, SKETCHED_MAX_BYTES as usize + 100_000);
+        let size = bytes.len() as u64;
+        let first = sketch(&bytes, size, &work).expect("a sketch");
+        bytes[SKETCHED_MAX_BYTES as usize..].fill(7);
+        assert_eq!(sketch(&bytes, size, &work).expect("a sketch"), first);
+        bytes[..SKETCHED_MAX_BYTES as usize / 2].fill(7);
+        assert_ne!(sketch(&bytes, size, &work).expect("a sketch"), first);
+    }
+
+    #[test]
     fn an_insertion_in_front_and_a_few_edits_leave_a_likeness() {
         let first = noise(1, 200_000);
         let mut second = [&noise(2, 777)[..], &first].concat();

@@ -325,7 +325,7 @@ impl Transfer {
         let read = self.read_proven(target.path, target.version, meter);
         match read.map_err(|source| Error::disk("read the object", source))? {
             Some(bytes) => Ok(bytes),
-            // It was right a moment ago: prove it again, to say what it is now.
+            // Read again, to say what it is instead.
             None => {
                 self.prove_local(target.path, target.version)?;
                 Err(Error::Internal(format!("{} changes while it is read", target.path.display())))

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
-use super::seeds::{SEED, Seeds, Wanted, hash, word_at};
+use super::seeds::{SEED, Seeds, Wanted, hash};
 use super::texts::{Copy, Runs, Texts};
+use crate::codec::bytes::u64_at;
 
 /// Positions up to which a target is looked at that closely.
 const POSITIONS_MAX: usize = 64 << 10;
@@ -68,17 +69,17 @@ impl<'a> Alternatives<'a> {
         let mut wanted = Wanted::new(self.positions.len(), base.len());
         if let Some(wanted) = &mut wanted {
             let whole = self.positions.iter().take_while(|&at| at + SEED <= target.len());
-            whole.for_each(|&at| wanted.add(hash(word_at(target, at))));
+            whole.for_each(|&at| wanted.add(hash(u64_at(target, at))));
         }
         let places = 0..base.len().saturating_sub(SEED - 1);
-        Seeds::new(places, step, wanted.as_ref(), |at| hash(word_at(base, at)), check)
+        Seeds::new(places, step, wanted.as_ref(), |at| hash(u64_at(base, at)), check)
     }
 
     fn look_into_base(&self, seeds: &Seeds) -> Vec<Option<Match>> {
         let mut runs = Runs::new(self.texts);
         let mut longest_at = |&at: &usize| {
             let anchored = self.anchor_at(at).map(|anchor| anchor.source + at - anchor.target);
-            let seed = self.texts.target.get(at..at + SEED).map(|seed| hash(word_at(seed, 0)));
+            let seed = self.texts.target.get(at..at + SEED).map(|seed| hash(u64_at(seed, 0)));
             let sought = seed.into_iter().flat_map(|seed| seeds.places(seeds.look(seed)));
             longest(&mut runs, at, anchored.into_iter().chain(sought))
         };

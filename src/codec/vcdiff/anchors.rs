@@ -6,8 +6,9 @@
 
 use std::io;
 
-use super::seeds::{Seeds, word_at};
-use super::texts::{CHECK_BYTES, Copy, common_prefix, common_suffix};
+use super::seeds::Seeds;
+use super::texts::{CHECK_BYTES, Copy, common_suffix};
+use crate::codec::bytes::{common_prefix, u64_at};
 
 /// Bytes that are looked up as one.
 const GRAIN: usize = 32;
@@ -31,7 +32,7 @@ const STRIDE_MAX: usize = 15;
 fn grain_hash(bytes: &[u8], at: usize) -> u64 {
     const FACTORS: [u64; 4] =
         [0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0xD6E8_FEB8_6659_FD93];
-    let words = (0..GRAIN).step_by(8).map(|part| word_at(bytes, at + part));
+    let words = (0..GRAIN).step_by(8).map(|part| u64_at(bytes, at + part));
     let mixed = words.zip(FACTORS).fold(0, |sum: u64, (word, factor)| {
         sum.wrapping_add((word ^ word >> 32).wrapping_mul(factor).rotate_left(23))
     });
@@ -83,7 +84,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     #[inline]
     fn at_last_shifts(&self, at: usize) -> Option<Copy> {
-        let word = word_at(self.target, at);
+        let word = u64_at(self.target, at);
         self.shifts.into_iter().find_map(|shift| {
             let place = at.checked_add_signed(shift)?;
             if u64::from_le_bytes(*self.base.get(place..)?.first_chunk()?) != word {
@@ -131,15 +132,8 @@ impl Finder<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(size: usize, mut state: u64) -> Vec<u8> {
-        let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        (0..size).map(next).collect()
-    }
 
     fn found(base: &[u8], target: &[u8]) -> Vec<Copy> {
         let anchors = find_anchors(base, target, &|| Ok(())).expect("found");

@@ -61,16 +61,8 @@ pub fn repeated_permille(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(size: usize) -> Vec<u8> {
-        let mut state = 1u64;
-        let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        (0..size).map(next).collect()
-    }
 
     #[test]
     fn logarithms_are_close() {
@@ -81,7 +73,7 @@ mod tests {
 
     #[test]
     fn noise_is_dense_and_text_is_not() {
-        assert!(millibits(&noise(1 << 20)) > 7990);
+        assert!(millibits(&noise(1 << 20, 1)) > 7990);
         assert_eq!(millibits(&[7; 1000]), 0);
         assert!(millibits(&b"ab".repeat(1000)).abs_diff(1000) <= 2);
         assert_eq!(millibits(&[]), 0);
@@ -89,7 +81,7 @@ mod tests {
 
     #[test]
     fn noise_that_comes_twice_is_partly_repeated() {
-        let once = noise(1 << 20);
+        let once = noise(1 << 20, 1);
         assert_eq!(repeated_permille(&once), 0);
         let twice = repeated_permille(&[&once[..], &once[..]].concat());
         assert!((350..=500).contains(&twice), "{twice}");

@@ -12,9 +12,10 @@ use std::io;
 use super::alternatives::{Alternatives, COPY_MIN};
 use super::anchors::find_anchors;
 use super::density::millibits;
-use super::seeds::{Looked, SEED, Seeds, Wanted, hash, word_at};
-use super::texts::{CHECK_BYTES, Copy, SHIFTS, Shifts, Texts, common_prefix, common_suffix};
+use super::seeds::{Looked, SEED, Seeds, Wanted, hash};
+use super::texts::{CHECK_BYTES, Copy, SHIFTS, Shifts, Texts, common_suffix};
 use super::weighing::weigh;
+use crate::codec::bytes::{common_prefix, u64_at};
 
 /// Bytes from which on a copy is taken without looking further.
 const ENOUGH: usize = 64;
@@ -66,7 +67,7 @@ pub fn find_copies(
     let step = if target.len() - covered > MUCH { 2 * step } else { step };
     let wanted = wanted(base, target, &anchors, target.len() - covered);
     let places = 0..base.len().saturating_sub(SEED - 1);
-    let seeds = Seeds::new(places, step, wanted.as_ref(), |at| hash(word_at(base, at)), check)?;
+    let seeds = Seeds::new(places, step, wanted.as_ref(), |at| hash(u64_at(base, at)), check)?;
     let mut scanner = Scanner {
         base,
         target,
@@ -95,7 +96,7 @@ fn wanted(base: &[u8], target: &[u8], anchors: &[Copy], count: usize) -> Option<
     let starts = [0].into_iter().chain(anchors.iter().map(|anchor| anchor.target + anchor.size));
     for (start, end) in starts.zip(ends) {
         for at in start..end.min(target.len().saturating_sub(SEED - 1)) {
-            wanted.add(hash(word_at(target, at)));
+            wanted.add(hash(u64_at(target, at)));
         }
     }
     Some(wanted)
@@ -218,7 +219,7 @@ impl Scanner<'_> {
     }
 
     fn best_shifted(&self, at: usize) -> Option<Candidate> {
-        let word = word_at(self.target, at) as u32;
+        let word = u64_at(self.target, at) as u32;
         let mut best: Option<Candidate> = None;
         for (shift, price) in self.shifts.0.iter().zip(PRICE_SHIFTED) {
             let Some(place) = at.checked_add_signed(*shift) else { continue };
@@ -264,7 +265,7 @@ impl Scanner<'_> {
         let count = BATCH.min((self.target.len() - SEED - at) / stride + 1);
         let mut looked = [Looked::default(); BATCH];
         for (index, looked) in looked[..count].iter_mut().enumerate() {
-            *looked = self.seeds.look(hash(word_at(self.target, at + index * stride)));
+            *looked = self.seeds.look(hash(u64_at(self.target, at + index * stride)));
         }
         self.ahead = Ahead { at, stride, looked, count };
         looked[0]

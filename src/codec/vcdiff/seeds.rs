@@ -16,12 +16,6 @@ const BITS_A_BYTE: usize = 8;
 /// The map pays where this many times fewer bytes are looked for than the base has.
 const FEWER: usize = 8;
 
-/// Reads eight bytes as a number.
-#[inline]
-pub fn word_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller left room for eight bytes"))
-}
-
 /// Mixes a seed; the highest bits are the best.
 #[inline]
 pub const fn hash(seed: u64) -> u64 {

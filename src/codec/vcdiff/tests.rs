@@ -9,6 +9,15 @@ use std::process::Command;
 use super::*;
 use crate::codec::Error;
 
+/// Bytes without a pattern, the same in every run.
+pub(super) fn noise(size: usize, mut state: u64) -> Vec<u8> {
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..size).map(next).collect()
+}
+
 /// Random numbers that are the same in every run.
 struct Random(u64);
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::seeds::word_at;
+use crate::codec::bytes::common_prefix;
 
 /// Target bytes between two calls of `check`.
 pub const CHECK_BYTES: usize = 4 << 20;
@@ -108,22 +108,6 @@ impl Shifts {
         self.0[..=rank].rotate_right(1);
         self.0[0] = shift;
     }
-}
-
-/// Counts the leading bytes that two slices share.
-#[inline]
-pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    let size = left.len().min(right.len());
-    let (left, right) = (&left[..size], &right[..size]);
-    let mut at = 0;
-    while at + 8 <= size {
-        let differing = word_at(left, at) ^ word_at(right, at);
-        if differing != 0 {
-            return at + (differing.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    at + left[at..].iter().zip(&right[at..]).take_while(|(left, right)| left == right).count()
 }
 
 /// Counts the trailing bytes that two slices share.

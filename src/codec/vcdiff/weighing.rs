@@ -114,15 +114,8 @@ impl Weigher<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::matching::find_copies;
+    use super::super::tests::noise;
     use super::*;
-
-    fn noise(size: usize, mut state: u64) -> Vec<u8> {
-        let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        (0..size).map(next).collect()
-    }
 
     /// Weighs, and looks whether every copy is one.
     fn weighed(base: &[u8], target: &[u8], window: usize) -> Vec<Copy> {
