@@ -103,13 +103,14 @@ mod tests {
     fn what_lies_behind_the_first_64_mib_does_not_count() {
         let work =
             Work { effort: Effort::Default, threads: 1, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
-        let mut bytes = noise(1, SKETCHED_MAX_BYTES as usize + 100_000);
+        let (limit, noise) = (SKETCHED_MAX_BYTES as usize, noise(1, 100_000));
+        let mut bytes = vec![0; limit + noise.len()];
         let size = bytes.len() as u64;
-        let first = sketch(&bytes, size, &work).expect("a sketch");
-        bytes[SKETCHED_MAX_BYTES as usize..].fill(7);
-        assert_eq!(sketch(&bytes, size, &work).expect("a sketch"), first);
-        bytes[..SKETCHED_MAX_BYTES as usize / 2].fill(7);
-        assert_ne!(sketch(&bytes, size, &work).expect("a sketch"), first);
+        let of_zeros = sketch(&bytes, size, &work).expect("a sketch");
+        bytes[limit..].copy_from_slice(&noise);
+        assert_eq!(sketch(&bytes, size, &work).expect("a sketch"), of_zeros);
+        bytes[limit - noise.len()..limit].copy_from_slice(&noise);
+        assert_ne!(sketch(&bytes, size, &work).expect("a sketch"), of_zeros);
     }
 
     #[test]
