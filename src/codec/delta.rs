@@ -292,7 +292,7 @@ pub fn decode(base: &[u8], payload: &[u8], size: u64, work: &Work<'_>, out: &mut
         return Err(corrupt("the payload is of a later version of this program"));
     }
     match reader.byte()? {
-        FLAT => flat::decode(base, reader.rest(), size, work, out).map(drop),
+        FLAT => flat::decode(base, reader.rest(), size, work, flat::Place::Writer(out)).map(drop),
         CONTAINERS => finish(Passing::Given(base), payload, size, work, out),
         _ => Err(corrupt("a payload of unknown shape")),
     }
@@ -385,7 +385,8 @@ impl<'a> Decoded<'a> {
         let mut text = Spool::new(work.scratch)?;
         // A length is only a claim: room for more than is likely comes with the bytes.
         text.reserve(parts.plain_len.min(base_plain.len().saturating_add(parts.target_len)))?;
-        let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, &mut text)?;
+        let place = flat::Place::Spool(&mut text);
+        let segments = flat::decode(base_plain, parts.plain_delta, parts.plain_len as u64, work, place)?;
         let recipe = &parts.target_recipe;
         let source = TargetReader::new(text.bytes(), &recipe.operations, &recipe.numbers).source(0)?;
         if source.span() != parts.plain_len {

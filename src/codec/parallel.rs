@@ -1,24 +1,30 @@
 //! Work on several items at once, in a stated number of threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Applies `work` to every item, on at most `threads` threads, and returns the results in order.
-pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    if threads <= 1 || items.len() <= 1 {
-        return items.iter().map(work).collect();
+pub fn map<I, R>(threads: usize, items: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
+where
+    I: IntoIterator<IntoIter: ExactSizeIterator + Send>,
+    R: Send,
+{
+    let items = items.into_iter();
+    let count = items.len();
+    if threads <= 1 || count <= 1 {
+        return items.map(work).collect();
     }
-    let next = AtomicUsize::new(0);
+    let left = Mutex::new(items.enumerate());
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take = || {
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return done };
+        while let Some((index, item)) = next() {
             done.push((index, work(item)));
         }
+        done
     };
     let mut all: Vec<(usize, R)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(take)).collect();
         let joined = |worker: thread::ScopedJoinHandle<'_, _>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

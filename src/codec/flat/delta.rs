@@ -27,6 +27,7 @@ use super::prefix;
 use super::residue::{self, Coded, Group};
 use super::tables;
 use crate::codec::bytes::{Reader, put_section, put_varint};
+use crate::codec::scratch::Spool;
 use crate::codec::{Effort, Result, Work, corrupt, parallel};
 
 /// Segments of an alignment: 200 MB of them, so that few bytes of a payload cannot ask for more.
@@ -232,13 +233,15 @@ impl<'a> Plan<'a> {
         let wanted = self.token_bytes(depth).saturating_mul(INDEXED_PER_LITERAL);
         let index = BaseIndex::new(self.base, self.segments, wanted.clamp(1 << 10, indexed_max));
         let ranges: Vec<_> = group_ranges(self.target.len()).collect();
+        // What a group is rebuilt in meanwhile is used again for the next.
+        let mut rooms = vec![Vec::new(); work.threads.max(1).min(ranges.len())];
         for batch in ranges.chunks(work.threads.max(1)) {
-            let coded = parallel::map(work.threads, batch, |range| {
+            let coded = parallel::map(work.threads, batch.iter().zip(&mut rooms), |(range, room)| {
                 (work.watch)(range.len() as u64 / 2)?;
                 let group = self.group(range);
                 match method {
-                    Method::Mixing => residue::encode::<Mixing>(group, self.target, &index, depth),
-                    _ => residue::encode::<Lean>(group, self.target, &index, depth),
+                    Method::Mixing => residue::encode::<Mixing>(group, self.target, &index, depth, room),
+                    _ => residue::encode::<Lean>(group, self.target, &index, depth, room),
                 }
             });
             for coded in coded {
@@ -293,20 +296,57 @@ fn group_of<'a>(
     Group { base, addresses, start, len, shift, segments }
 }
 
-/// Rebuilds a target of `target_len` bytes into `out` and returns the alignment.
+/// Where a target goes: to the end of a spool, where its groups are rebuilt in place, or through a buffer.
+pub enum Place<'a> {
+    /// A spool.
+    Spool(&'a mut Spool),
+    /// Anything else.
+    Writer(&'a mut dyn Write),
+}
+
+impl Place<'_> {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Spool(spool) => *spool,
+            Self::Writer(writer) => *writer,
+        }
+    }
+
+    /// Returns room for the next `len` bytes, of which `buffer` may be a part.
+    fn room<'b>(&'b mut self, len: usize, buffer: &'b mut Vec<u8>) -> Result<&'b mut [u8]> {
+        let Self::Spool(spool) = self else {
+            buffer.resize(len, 0);
+            return Ok(buffer);
+        };
+        spool.reserve(len)?;
+        let end = spool.len();
+        Ok(&mut spool.room()[end..end + len])
+    }
+
+    /// Takes the bytes that the room was filled with.
+    fn take(&mut self, len: usize, buffer: &[u8]) -> Result<()> {
+        match self {
+            Self::Spool(spool) => spool.advance(spool.len() + len),
+            Self::Writer(writer) => writer.write_all(&buffer[..len])?,
+        }
+        Ok(())
+    }
+}
+
+/// Rebuilds a target of `target_len` bytes in `place` and returns the alignment.
 ///
-/// Writes at most `target_len` bytes, whatever the delta says, and needs about 50 MiB per thread
-/// beside the alignment. A delta that was changed is refused or gives other bytes: the caller
-/// compares a checksum.
+/// Writes at most `target_len` bytes, whatever the delta says, and needs about 20 MiB per thread
+/// beside the alignment, and another 32 without a spool. A delta that was changed is refused or gives other
+/// bytes: the caller compares a checksum.
 ///
 /// # Errors
-/// `Corrupt` when the delta is not one of `base` and this size; `Io` when `out` fails or the work is cancelled.
+/// `Corrupt` when the delta is not one of `base` and this size; `Io` when `place` fails or the work is cancelled.
 pub fn decode(
     base: &[u8],
     delta: &[u8],
     target_len: u64,
     work: &Work<'_>,
-    out: &mut dyn Write,
+    mut place: Place<'_>,
 ) -> Result<Vec<Segment>> {
     let mut reader = Reader::new(delta);
     let method = Method::from_byte(reader.byte()?)?;
@@ -315,13 +355,14 @@ pub fn decode(
     }
     let segments = get_segments(&mut reader, base.len(), target_len as usize)?;
     if method == Method::Prefix {
-        prefix::expand(base, reader.rest(), target_len, work, out)?;
+        prefix::expand(base, reader.rest(), target_len, work, place.writer())?;
         return Ok(segments);
     }
     let layout = get_layout(&mut reader, base.len() as u64, target_len)?;
     let addresses = layout.map(|layout| Addresses::new(layout, &segments, base));
     let addresses = addresses.as_ref();
     let ranges: Vec<_> = group_ranges(target_len as usize).collect();
+    let mut buffer = Vec::new();
     for batch in ranges.chunks(work.threads.max(1)) {
         let mut groups = Vec::new();
         for range in batch {
@@ -332,15 +373,19 @@ pub fn decode(
             let (symbols, bulk) = (reader.varint()?, reader.varint()?);
             groups.push((group, take(&mut reader, symbols)?, take(&mut reader, bulk)?));
         }
-        let decoded = parallel::map(work.threads, &groups, |(group, symbols, bulk)| match method {
-            Method::Mixing => residue::decode::<Mixing>(*group, symbols, bulk),
-            _ => residue::decode::<Lean>(*group, symbols, bulk),
-        });
-        for bytes in decoded {
-            let bytes = bytes?;
-            (work.watch)(bytes.len() as u64)?;
-            out.write_all(&bytes)?;
-        }
+        let len = groups.iter().map(|(group, ..)| group.len).sum();
+        let rooms = place.room(len, &mut buffer)?.chunks_mut(GROUP);
+        let decoded =
+            parallel::map(work.threads, groups.into_iter().zip(rooms), |((group, symbols, bulk), room)| {
+                match method {
+                    Method::Mixing => residue::decode::<Mixing>(group, symbols, bulk, room),
+                    _ => residue::decode::<Lean>(group, symbols, bulk, room),
+                }?;
+                (work.watch)(group.len as u64)?;
+                Ok(())
+            });
+        decoded.into_iter().collect::<Result<()>>()?;
+        place.take(len, &buffer)?;
     }
     if !reader.is_empty() {
         return Err(corrupt("bytes behind its end"));

@@ -29,9 +29,10 @@ mod prefix;
 mod residue;
 mod tables;
 mod words;
+mod written;
 
 /// Target bytes of a group: large enough for models to learn, small enough for many threads.
 const GROUP: usize = 32 << 20;
 
-pub use delta::{Alignment, decode, encode};
+pub use delta::{Alignment, Place, decode, encode};
 pub use matcher::Segment;

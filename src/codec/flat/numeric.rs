@@ -114,7 +114,7 @@ pub fn put(out: &mut Vec<u8>, width: usize, base: &[u8], target: &[u8]) -> Resul
 }
 
 /// Appends the target of `base.len()` bytes that planes of `width`-byte words describe.
-pub fn get(reader: &mut Reader<'_>, width: usize, base: &[u8], out: &mut Vec<u8>) -> Result<()> {
+pub fn get(reader: &mut Reader<'_>, width: usize, base: &[u8], out: &mut [u8]) -> Result<()> {
     match width {
         2 => join::<2>(reader, base, out),
         4 => join::<4>(reader, base, out),
@@ -123,23 +123,24 @@ pub fn get(reader: &mut Reader<'_>, width: usize, base: &[u8], out: &mut Vec<u8>
     }
 }
 
-fn join<const WIDTH: usize>(reader: &mut Reader<'_>, base: &[u8], out: &mut Vec<u8>) -> Result<()> {
+fn join<const WIDTH: usize>(reader: &mut Reader<'_>, base: &[u8], out: &mut [u8]) -> Result<()> {
     let (count, rest) = (base.len() / WIDTH, base.len() % WIDTH);
     let mut planes = Vec::with_capacity(WIDTH);
     for plane in 0..WIDTH {
         let len = if plane == 0 { count + rest } else { count };
         planes.push(expand(reader.section()?, len)?);
     }
-    for (index, old) in base.as_chunks::<WIDTH>().0.iter().enumerate() {
+    let (words, tail) = out.as_chunks_mut::<WIDTH>();
+    for (index, (old, new)) in base.as_chunks::<WIDTH>().0.iter().zip(words).enumerate() {
         let mut folded = [0u8; 8];
         for (byte, plane) in folded.iter_mut().zip(&planes) {
             *byte = plane[index];
         }
         let folded = u64::from_le_bytes(folded);
         let difference = (folded >> 1) ^ (folded & 1).wrapping_neg();
-        out.extend_from_slice(&word(old).wrapping_add(difference).to_le_bytes()[..WIDTH]);
+        new.copy_from_slice(&word(old).wrapping_add(difference).to_le_bytes()[..WIDTH]);
     }
-    out.extend_from_slice(&planes[0][count..]);
+    tail.copy_from_slice(&planes[0][count..]);
     Ok(())
 }
 
@@ -159,7 +160,7 @@ mod tests {
         let target: Vec<u8> = base.iter().enumerate().map(|(at, byte)| byte ^ (at % 7) as u8).collect();
         for width in WIDTHS {
             for len in [0, 1, 7, 8, 9, 5003] {
-                let (mut out, mut read) = (Vec::new(), Vec::new());
+                let (mut out, mut read) = (Vec::new(), vec![0; len]);
                 put(&mut out, width, &base[..len], &target[..len]).expect("a sink in memory");
                 get(&mut Reader::new(&out), width, &base[..len], &mut read).expect("undamaged");
                 assert_eq!(read, target[..len]);

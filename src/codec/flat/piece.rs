@@ -166,34 +166,34 @@ pub enum Bulk<'a> {
 }
 
 impl Bulk<'_> {
-    /// Writes `bytes`, or reads `len` bytes behind `out`.
-    pub fn dense(&mut self, bytes: &[u8], len: usize, out: &mut Vec<u8>) -> Result<()> {
+    /// Writes `bytes` and copies them to `out`, or reads what fills `out`.
+    pub fn dense(&mut self, bytes: &[u8], out: &mut [u8]) -> Result<()> {
         match self {
             Self::Put(written) => {
                 let compressed = zstd::bulk::compress(bytes, LEVEL)?;
-                let smaller = if compressed.len() < len { &compressed[..] } else { bytes };
+                let smaller = if compressed.len() < bytes.len() { &compressed[..] } else { bytes };
                 put_section(written, smaller);
-                out.extend_from_slice(bytes);
+                out.copy_from_slice(bytes);
             }
             Self::Get(reader) => {
                 let section = reader.section()?;
-                let is_raw = section.len() == len;
-                if is_raw {
-                    out.extend_from_slice(section);
+                if section.len() == out.len() {
+                    out.copy_from_slice(section);
                 } else {
-                    out.extend_from_slice(&numeric::expand(section, len)?);
+                    out.copy_from_slice(&numeric::expand(section, out.len())?);
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes the differences of `target` to `base`, or reads `base.len()` bytes behind `out`.
-    pub fn numbers(&mut self, width: usize, base: &[u8], target: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    /// Writes the differences of `target` to `base` and copies it to `out`, or reads what fills `out`; all have
+    /// one length.
+    pub fn numbers(&mut self, width: usize, base: &[u8], target: &[u8], out: &mut [u8]) -> Result<()> {
         match self {
             Self::Put(written) => {
                 numeric::put(written, width, base, target)?;
-                out.extend_from_slice(target);
+                out.copy_from_slice(target);
                 Ok(())
             }
             Self::Get(reader) => numeric::get(reader, width, base, out),

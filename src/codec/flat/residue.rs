@@ -19,6 +19,7 @@ use super::matcher::Segment;
 use super::operand::{Form, LOW, Scan};
 use super::piece::{self, Bulk, Kind, PIECES_FROM, Piece, PieceModel};
 use super::words::{self, Stretch};
+use super::written::Written;
 use crate::codec::bytes::{bit_length, common_prefix, u32_at};
 use crate::codec::{Result, corrupt};
 
@@ -43,31 +44,33 @@ pub struct Coded {
     pub bulk: Vec<u8>,
 }
 
-/// Codes a group of `target`.
+/// Codes a group of `target`; `room` becomes a copy of it.
 pub fn encode<M: ByteModel>(
     group: Group<'_>,
     target: &[u8],
     index: &BaseIndex,
     depth: Depth,
+    room: &mut Vec<u8>,
 ) -> Result<Coded> {
     let parser = Parser::new(group.base, target, index, depth);
     let bulk = Bulk::Put(Vec::new());
-    let mut walk = Walk::<_, M>::new(Encoder::default(), group, target, Some(parser), bulk);
+    room.resize(group.len, 0);
+    let mut walk = Walk::<_, M>::new(Encoder::default(), group, target, Some(parser), bulk, room);
     walk.run()?;
-    debug_assert!(walk.out == target[group.start..group.start + group.len]);
+    debug_assert!(*walk.out == target[group.start..group.start + group.len]);
     let Bulk::Put(bulk) = walk.bulk else { unreachable!("an encoder puts") };
     Ok(Coded { symbols: walk.coder.finish(), bulk })
 }
 
-/// Rebuilds a group.
-pub fn decode<M: ByteModel>(group: Group<'_>, symbols: &[u8], bulk: &[u8]) -> Result<Vec<u8>> {
+/// Rebuilds a group where it is to be: `room` has its length.
+pub fn decode<M: ByteModel>(group: Group<'_>, symbols: &[u8], bulk: &[u8], room: &mut [u8]) -> Result<()> {
     let bulk = Bulk::Get(crate::codec::bytes::Reader::new(bulk));
-    let mut walk = Walk::<_, M>::new(Decoder::new(symbols), group, &[], None, bulk);
+    let mut walk = Walk::<_, M>::new(Decoder::new(symbols), group, &[], None, bulk, room);
     walk.run()?;
     if walk.coder.is_overrun() {
         return Err(corrupt("a group ends early"));
     }
-    Ok(walk.out)
+    Ok(())
 }
 
 /// Operands found at a time.
@@ -112,7 +115,7 @@ struct Walk<'a, C, M> {
     parser: Option<Parser<'a>>,
     bulk: Bulk<'a>,
     /// The group so far.
-    out: Vec<u8>,
+    out: Written<'a>,
     /// The bytes of token pieces so far.
     literals: Vec<u8>,
     recent: Recent,
@@ -127,14 +130,21 @@ struct Walk<'a, C, M> {
 }
 
 impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
-    fn new(coder: C, group: Group<'a>, known: &'a [u8], parser: Option<Parser<'a>>, bulk: Bulk<'a>) -> Self {
+    fn new(
+        coder: C,
+        group: Group<'a>,
+        known: &'a [u8],
+        parser: Option<Parser<'a>>,
+        bulk: Bulk<'a>,
+        room: &'a mut [u8],
+    ) -> Self {
         Self {
             coder,
             group,
             known,
             parser,
             bulk,
-            out: Vec::with_capacity(group.len),
+            out: Written::new(room),
             literals: Vec::new(),
             recent: Recent::default(),
             tokens: TokenModel::default(),
@@ -180,7 +190,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
         for table in self.tables().filter(|table| table.rows.start >= at && table.rows.end <= end) {
             let Some(left) = table.rows.start.checked_sub(self.at()) else { continue };
             self.coded_region(self.at() + left, None)?;
-            self.out.resize(self.out.len() + table.rows.len(), 0);
+            self.out.grow(table.rows.len())?.fill(0);
         }
         self.coded_region(end, behind)
     }
@@ -231,11 +241,11 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
         let known = if C::ENCODES { &self.known[at..at + piece.len] } else { &[][..] };
         match piece.kind {
             Kind::Tokens => self.token_piece(piece.len),
-            Kind::Dense => self.bulk.dense(known, piece.len, &mut self.out),
+            Kind::Dense => self.bulk.dense(known, self.out.grow(piece.len)?),
             Kind::Numbers(width) => {
                 let aligned = self.aligned(piece.len).filter(|base| base.len() == piece.len);
                 let aligned = aligned.ok_or(corrupt("numbers without a base"))?;
-                self.bulk.numbers(width, aligned, known, &mut self.out)
+                self.bulk.numbers(width, aligned, known, self.out.grow(piece.len)?)
             }
         }
     }
@@ -308,7 +318,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
                 let from = from.map_err(|_| bad())?;
                 let end = from.checked_add(len).ok_or_else(bad)?;
                 let bytes = self.group.base.get(from..end).ok_or_else(bad)?;
-                self.out.extend_from_slice(bytes);
+                self.out.grow(len)?.copy_from_slice(bytes);
                 self.literals.extend_from_slice(bytes);
             }
             Source::Own(back) => {
@@ -330,7 +340,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
     fn copy(&mut self, segment: &Segment) -> Result<()> {
         let (from, len) = (segment.base, segment.len);
         let start = self.out.len();
-        self.out.extend_from_slice(&self.group.base[from..from + len]);
+        self.out.grow(len)?.copy_from_slice(&self.group.base[from..from + len]);
         if let Some(addresses) = self.group.addresses {
             for stretch in words::stretches(addresses, segment) {
                 self.addresses(addresses, &stretch);
