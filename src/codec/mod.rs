@@ -33,6 +33,7 @@ mod sketch;
 mod tests;
 mod tokens;
 pub mod vcdiff;
+mod wanted;
 mod zstandard;
 
 pub use header::Header;

@@ -26,6 +26,7 @@ use super::piece::{self, Kind};
 use super::prefix;
 use super::residue::{self, Coded, Group};
 use super::tables;
+use super::unlike::Unlike;
 use crate::codec::bytes::{Reader, put_section, put_varint};
 use crate::codec::scratch::Spool;
 use crate::codec::{Effort, Result, Work, corrupt, parallel};
@@ -156,12 +157,16 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
     // Half of the work is to find the segments, and half of that to index the base.
     let share = |bytes: usize| (bytes as u128 * target.len() as u128 / 4 / base.len().max(1) as u128) as u64;
     let watch = |bytes| (work.watch)(share(bytes));
-    let seeds = Seeds::watched(base, &base_veil, work.table_bytes_max(), step, &watch)?;
+    // Of native code, what is alike is not equal.
+    let unlike = if layout.is_some() { None } else { Unlike::find(base, target) };
+    let wanted = unlike.as_ref().and_then(|unlike| unlike.seeds(target, base.len()));
+    let shifts = unlike.as_ref().map_or(&[][..], |unlike| &unlike.shifts);
+    let seeds = Seeds::watched(base, &base_veil, work.table_bytes_max(), step, wanted.as_ref(), &watch)?;
     // As a literal, with the aligned byte for context, a mismatch costs the lean model less. Near code
     // many mismatches are predicted addresses.
     let mismatch = if work.effort == Effort::Max || layout.is_some() { 1 } else { 2 };
     let (base_veil, target_veil) = (&base_veil, &target_veil);
-    let pair = Pair { base, target, base_veil, target_veil, mismatch };
+    let pair = Pair { base, target, base_veil, target_veil, mismatch, shifts };
     let ranges: Vec<_> = group_ranges(target.len()).collect();
     let found = parallel::map(work.threads, &ranges, |range| {
         (work.watch)(range.len() as u64 / 4)?;

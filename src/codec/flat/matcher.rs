@@ -13,6 +13,7 @@ use super::address::Range;
 use super::image::Machine;
 use super::operand::{LOW, Scan, operand_rest};
 use crate::codec::bytes::{common_prefix, u64_at};
+use crate::codec::wanted::Wanted;
 
 /// A stretch of the target that resembles a stretch of the base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Segment {
 }
 
 /// Bytes of a seed.
-const SEED: usize = 16;
+pub const SEED: usize = 16;
 /// Finest step between seeds of the base.
 const STEP_MIN: usize = 8;
 /// Shorter segments cost more than coding their bytes anew.
@@ -90,8 +91,9 @@ impl Veil {
     }
 }
 
+/// Hashes the seed at `at`.
 #[inline]
-fn hash(bytes: &[u8], at: usize) -> u64 {
+pub fn hash(bytes: &[u8], at: usize) -> u64 {
     let (low, high) = (u64_at(bytes, at), u64_at(bytes, at + 8));
     let mixed = low.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ high.rotate_left(29);
     let mixed = mixed.wrapping_mul(0xD6E8_FEB8_6659_FD93);
@@ -125,11 +127,12 @@ const BATCH: usize = 8;
 impl Seeds {
     /// Indexes `base` in a table of at most `table_bytes_max` bytes.
     pub fn new(base: &[u8], veil: &Veil, table_bytes_max: usize, step_min: usize) -> Self {
-        let Ok(seeds) = Self::watched(base, veil, table_bytes_max, step_min, &|_| Ok::<_, Infallible>(()));
+        let Ok(seeds) =
+            Self::watched(base, veil, table_bytes_max, step_min, None, &|_| Ok::<_, Infallible>(()));
         seeds
     }
 
-    /// The same; tells `watch` of the bytes of the base that were read.
+    /// The same, of the seeds that are wanted; tells `watch` of the bytes of the base that were read.
     ///
     /// # Errors
     /// What the watch said.
@@ -138,16 +141,18 @@ impl Seeds {
         veil: &Veil,
         table_bytes_max: usize,
         step_min: usize,
+        wanted: Option<&Wanted>,
         watch: &dyn Fn(usize) -> Result<(), E>,
     ) -> Result<Self, E> {
         let entries_max = (table_bytes_max / 4).next_power_of_two().clamp(1 << 12, 1 << 30);
         let entries_max = if entries_max * 4 > table_bytes_max { entries_max / 2 } else { entries_max };
         let step = base.len().div_ceil(entries_max).max(step_min.max(STEP_MIN / 2));
         let count = base.len() / step + 1;
-        let bits = (usize::BITS - count.leading_zeros()).clamp(8, 30);
-        let mut seeds =
-            Self { entries: vec![EMPTY; 1 << bits], bucket_bits: bits - 1, number_bits: bits, step };
-        seeds.index(base, veil, watch)?;
+        let bits = |count: usize| (usize::BITS - count.leading_zeros()).clamp(8, 30);
+        let (number_bits, entry_bits) = (bits(count), bits(wanted.map_or(count, |it| it.passing_max(count))));
+        let entries = vec![EMPTY; 1 << entry_bits];
+        let mut seeds = Self { entries, bucket_bits: entry_bits - 1, number_bits, step };
+        seeds.index(base, veil, wanted, watch)?;
         Ok(seeds)
     }
 
@@ -155,17 +160,22 @@ impl Seeds {
         &mut self,
         base: &[u8],
         veil: &Veil,
+        wanted: Option<&Wanted>,
         watch: &dyn Fn(usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut window = Vec::with_capacity(WINDOW + SEED);
         let mut at = 0;
         while at + SEED <= base.len() {
             let end = (at + WINDOW + SEED).min(base.len());
-            if veil.ranges.is_empty() {
-                self.index_window(&base[at..end], at);
+            let seen = if veil.ranges.is_empty() {
+                &base[at..end]
             } else {
                 veil.fill(&mut window, base, at, end);
-                self.index_window(&window, at);
+                &window
+            };
+            match wanted {
+                Some(wanted) => self.index_window(seen, at, |hash| wanted.has(hash)),
+                None => self.index_window(seen, at, |_| true),
             }
             // The next window begins at the next multiple of the step that this one left out.
             let next = (end - SEED) / self.step * self.step + self.step;
@@ -175,16 +185,19 @@ impl Seeds {
         Ok(())
     }
 
-    fn index_window(&mut self, window: &[u8], start: usize) {
+    #[inline]
+    fn index_window(&mut self, window: &[u8], start: usize, is_wanted: impl Fn(u64) -> bool) {
         let first = start.next_multiple_of(self.step);
         let mut at = first - start;
         while at + SEED <= window.len() {
             let hash = hash(window, at);
-            let number = ((start + at) / self.step) as u32;
-            let (bucket, tag) = self.place(hash);
-            // No branch: whether the first place is taken can't be foreseen, and misses of the cache overlap.
-            let is_taken = usize::from(self.entries[bucket] != EMPTY);
-            self.entries[bucket + is_taken] = tag | number;
+            if is_wanted(hash) {
+                let number = ((start + at) / self.step) as u32;
+                let (bucket, tag) = self.place(hash);
+                // No branch: whether the first place is taken can't be foreseen, and misses of the cache overlap.
+                let is_taken = usize::from(self.entries[bucket] != EMPTY);
+                self.entries[bucket + is_taken] = tag | number;
+            }
             at += self.step;
         }
     }
@@ -240,6 +253,8 @@ pub struct Pair<'a> {
     pub target_veil: &'a Veil,
     /// What a mismatch costs an extension, in matches.
     pub mismatch: i64,
+    /// Alignments, base minus target, that are tried wherever seeds are looked for.
+    pub shifts: &'a [i64],
 }
 
 impl Pair<'_> {
@@ -309,6 +324,13 @@ impl Pair<'_> {
             }
         }
         best_len
+    }
+
+    /// The place of the base that `at` of the target is paired with.
+    #[inline]
+    fn place(&self, at: usize, shift: i64) -> Option<usize> {
+        let base_at = usize::try_from(at as i64 + shift).ok()?;
+        (base_at < self.base.len()).then_some(base_at)
     }
 
     fn is_equal(&self, base_at: usize, target_at: usize) -> bool {
@@ -383,8 +405,7 @@ impl Scanner<'_> {
     /// The place of the base that the current alignment pairs with `at`.
     #[inline]
     fn aligned(&self, at: usize) -> Option<usize> {
-        let base_at = usize::try_from(at as i64 + self.shift).ok()?;
-        (base_at < self.pair.base.len()).then_some(base_at)
+        self.pair.place(at, self.shift)
     }
 
     #[inline]
@@ -429,7 +450,8 @@ impl Scanner<'_> {
             let len = self.pair.run(base_at, self.at, limit);
             (len >= SEED).then_some(Candidate { base_at, len })
         };
-        let found = self.seeds.places(looked).into_iter().flatten().filter_map(rate);
+        let usual = self.pair.shifts.iter().filter_map(|&shift| self.pair.place(self.at, shift));
+        let found = self.seeds.places(looked).into_iter().flatten().chain(usual).filter_map(rate);
         found.max_by_key(|candidate| candidate.len)
     }
 

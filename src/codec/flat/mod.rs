@@ -28,6 +28,7 @@ mod piece;
 mod prefix;
 mod residue;
 mod tables;
+mod unlike;
 mod words;
 mod written;
 

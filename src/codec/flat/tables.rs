@@ -165,6 +165,7 @@ fn realign_table(
         base_veil: &veil,
         target_veil: &veil,
         mismatch: MISMATCH,
+        shifts: &[],
     };
     let mut better = Vec::new();
     let (mut at, end) = (to.start, to.start + to.bytes.len());

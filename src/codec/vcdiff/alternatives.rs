@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
-use super::seeds::{SEED, Seeds, Wanted, hash};
+use super::seeds::{SEED, Seeds, hash};
 use super::texts::{Copy, Runs, Texts};
 use crate::codec::bytes::u64_at;
+use crate::codec::wanted::Wanted;
 
 /// Positions up to which a target is looked at that closely.
 const POSITIONS_MAX: usize = 64 << 10;

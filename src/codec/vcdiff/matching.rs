@@ -12,10 +12,11 @@ use std::io;
 use super::alternatives::{Alternatives, COPY_MIN};
 use super::anchors::find_anchors;
 use super::density::millibits;
-use super::seeds::{Looked, SEED, Seeds, Wanted, hash};
+use super::seeds::{Looked, SEED, Seeds, hash};
 use super::texts::{CHECK_BYTES, Copy, SHIFTS, Shifts, Texts, common_suffix};
 use super::weighing::weigh;
 use crate::codec::bytes::{common_prefix, u64_at};
+use crate::codec::wanted::Wanted;
 
 /// Bytes from which on a copy is taken without looking further.
 const ENOUGH: usize = 64;

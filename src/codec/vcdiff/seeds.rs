@@ -5,16 +5,14 @@
 
 use std::io;
 
+use crate::codec::wanted::Wanted;
+
 /// Bytes of a seed.
 pub const SEED: usize = 8;
 /// Entries of the table; it takes four times as many bytes.
 const ENTRIES_MAX: usize = 1 << 26;
 /// Base bytes between two calls of `check`, in seeds.
 const CHECK_SEEDS: usize = 1 << 20;
-/// The map of bits has at least as many bits for each byte that is looked for.
-const BITS_A_BYTE: usize = 8;
-/// The map pays where this many times fewer bytes are looked for than the base has.
-const FEWER: usize = 8;
 
 /// Mixes a seed; the highest bits are the best.
 #[inline]
@@ -57,7 +55,7 @@ impl Seeds {
     ) -> io::Result<Self> {
         let step = places.len().div_ceil(ENTRIES_MAX - 2).max(step_min);
         let count = places.len() / step + 2;
-        let stored = wanted.map_or(count, |wanted| count.min(2 * wanted.count + count / BITS_A_BYTE));
+        let stored = wanted.map_or(count, |wanted| wanted.passing_max(count));
         let bits = |count: usize| (usize::BITS - count.leading_zeros()).clamp(8, ENTRIES_MAX.ilog2());
         let (bucket_bits, number_bits) = (bits(stored), bits(count));
         let mut seeds = Self { entries: vec![EMPTY; 1 << bucket_bits], bucket_bits, number_bits, step };
@@ -101,37 +99,5 @@ impl Seeds {
         let fitting =
             looked.entries.into_iter().filter(move |&entry| entry & !low == looked.tag && entry != EMPTY);
         fitting.map(move |entry| ((entry & low) as usize - 1) * step)
-    }
-}
-
-/// Hashes of the seeds that are looked for: a map that has them all, and a few more.
-pub struct Wanted {
-    bits: Vec<u64>,
-    shift: u32,
-    count: usize,
-}
-
-impl Wanted {
-    /// Makes an empty map for `count` seeds in a base of `base_size` bytes; `None` where there are too many.
-    pub fn new(count: usize, base_size: usize) -> Option<Self> {
-        let bits = (count * BITS_A_BYTE).next_power_of_two().max(64);
-        (count <= base_size / FEWER).then(|| Self {
-            bits: vec![0; bits / 64],
-            shift: 64 - bits.trailing_zeros(),
-            count,
-        })
-    }
-
-    /// Puts a hash in.
-    #[inline]
-    pub fn add(&mut self, hash: u64) {
-        let bit = (hash >> self.shift) as usize;
-        self.bits[bit / 64] |= 1 << (bit % 64);
-    }
-
-    #[inline]
-    fn has(&self, hash: u64) -> bool {
-        let bit = (hash >> self.shift) as usize;
-        self.bits[bit / 64] >> (bit % 64) & 1 != 0
     }
 }
