@@ -101,7 +101,7 @@ const LIKELY_RATIO: usize = 8;
 /// # Errors
 /// `Io` from the scratch memory, the sink or the watch.
 pub fn encode(pair: Pair<'_>, work: &Work<'_>, out: &mut dyn Write) -> Result<Summary> {
-    let mut pairing = Pairing::of(pair.base, pair.target);
+    let mut pairing = Pairing::of(pair.base, pair.target, work.threads);
     if pairing.is_empty() {
         return encode_flat(pair, work, out);
     }

@@ -34,6 +34,18 @@ where
     all.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Applies `work` to both, at once where there are threads for it.
+pub fn both<T: Send, R: Send>(threads: usize, pair: (T, T), work: impl Fn(T) -> R + Sync) -> (R, R) {
+    if threads <= 1 {
+        return (work(pair.0), work(pair.1));
+    }
+    thread::scope(|scope| {
+        let second = scope.spawn(|| work(pair.1));
+        let first = work(pair.0);
+        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -43,6 +55,7 @@ mod tests {
             let squares = super::map(threads, &items, |item| item * item);
             assert!(squares.iter().zip(&items).all(|(square, item)| *square == item * item));
             assert_eq!(squares.len(), items.len());
+            assert_eq!(super::both(threads, (2, 3), |item: u64| item * item), (4, 9));
         }
     }
 }

@@ -47,7 +47,7 @@ const fn mix(seed: u64) -> u64 {
 /// `Io` with what the scratch memory or the watch said.
 pub fn sketch(file: &[u8], size: u64, work: &Work<'_>) -> Result<Sketch> {
     let file = &file[..file.len().min(SKETCHED_MAX_BYTES as usize)];
-    let pairing = Pairing::of(&[], file);
+    let pairing = Pairing::of(&[], file, 1);
     if pairing.is_empty() {
         return of_bytes(file, size, work);
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::expand::Verdict;
 use super::loose::shifted;
 use super::scan::{self, Kind, Member};
+use crate::codec::parallel;
 
 /// Opaque members inside opaque members looked into.
 const DEPTH_MAX: usize = 4;
@@ -24,9 +25,9 @@ pub struct Pairing {
 }
 
 impl Pairing {
-    /// Looks for members in both files and pairs those with equal bytes.
-    pub fn of(base: &[u8], target: &[u8]) -> Self {
-        let (mut base_members, mut target_members) = (scan::file(base), scan::file(target));
+    /// Looks for members in both files, in two threads if there are as many, and pairs those with equal bytes.
+    pub fn of(base: &[u8], target: &[u8], threads: usize) -> Self {
+        let (mut base_members, mut target_members) = parallel::both(threads, (base, target), scan::file);
         for _ in 0..DEPTH_MAX {
             let pairs = Equal::find((base, &base_members), (target, &target_members));
             let base_inner = look_inside(base, &mut base_members, |i| pairs.base[i]);

@@ -11,7 +11,7 @@ use super::image::{IMAGES_MAX, Image, Machine};
 use super::matcher::Segment;
 use super::operand::{self, Form};
 use crate::codec::bytes::{Reader, put_varint, scramble, zigzag};
-use crate::codec::{Result, corrupt};
+use crate::codec::{Result, corrupt, parallel};
 
 /// A block of the target has one kind of words, as a power of two.
 pub const BLOCK_BITS: u32 = 12;
@@ -91,8 +91,8 @@ pub struct Layout {
 
 impl Layout {
     /// Parses both sides; `None` when one has no native code.
-    pub fn find(base: &[u8], target_bytes: &[u8]) -> Option<Self> {
-        let (base, mut target) = (super::image::find_images(base), super::image::find_images(target_bytes));
+    pub fn find(base: &[u8], target_bytes: &[u8], threads: usize) -> Option<Self> {
+        let (base, mut target) = parallel::both(threads, (base, target_bytes), super::image::find_images);
         if base.is_empty() || target.is_empty() {
             return None;
         }

@@ -129,7 +129,7 @@ fn put_alignment(head: &mut Vec<u8>, segments: &[Segment], base_len: usize, targ
 }
 
 fn encode_groups(base: &[u8], target: &[u8], work: &Work<'_>, out: &mut dyn Write) -> Result<Vec<Segment>> {
-    let layout = Layout::find(base, target);
+    let layout = Layout::find(base, target, work.threads);
     let mut segments = align(base, target, layout.as_ref(), work)?;
     if let Some(layout) = &layout {
         let addresses = Addresses::new(layout.clone(), &segments, base);
@@ -161,7 +161,11 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
     let unlike = if layout.is_some() { None } else { Unlike::find(base, target) };
     let wanted = unlike.as_ref().and_then(|unlike| unlike.seeds(target, base.len()));
     let shifts = unlike.as_ref().map_or(&[][..], |unlike| &unlike.shifts);
-    let seeds = Seeds::watched(base, &base_veil, work.table_bytes_max(), step, wanted.as_ref(), &watch)?;
+    let table_bytes_max = work.table_bytes_max();
+    let seeds = match &wanted {
+        Some(wanted) => Seeds::of_wanted(base, wanted, table_bytes_max, step, work.threads, &watch)?,
+        None => Seeds::watched(base, &base_veil, table_bytes_max, step, &watch)?,
+    };
     // As a literal, with the aligned byte for context, a mismatch costs the lean model less. Near code
     // many mismatches are predicted addresses.
     let mismatch = if work.effort == Effort::Max || layout.is_some() { 1 } else { 2 };
@@ -170,11 +174,11 @@ fn align(base: &[u8], target: &[u8], layout: Option<&Layout>, work: &Work<'_>) -
     let ranges: Vec<_> = group_ranges(target.len()).collect();
     let found = parallel::map(work.threads, &ranges, |range| {
         (work.watch)(range.len() as u64 / 4)?;
-        Ok(matcher::find_segments(pair, &seeds, range.clone()))
+        let found = matcher::find_segments(pair, &seeds, range.clone());
+        // Tables in images are better predicted as addresses.
+        Ok(if layout.is_some() { found } else { piece::carve(&found, base, target) })
     });
-    let found = found.into_iter().collect::<Result<Vec<_>>>()?.concat();
-    // Tables in images are better predicted as addresses.
-    Ok(if layout.is_some() { found } else { piece::carve(&found, base, target) })
+    Ok(found.into_iter().collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// What is hidden of both sides.

@@ -13,6 +13,7 @@ use super::address::Range;
 use super::image::Machine;
 use super::operand::{LOW, Scan, operand_rest};
 use crate::codec::bytes::{common_prefix, u64_at};
+use crate::codec::parallel;
 use crate::codec::wanted::Wanted;
 
 /// A stretch of the target that resembles a stretch of the base.
@@ -121,18 +122,19 @@ struct Looked {
     entries: [u32; 2],
 }
 
+/// Seeds of the base that a thread looks at, at a time.
+const CHUNK: usize = 1 << 20;
 /// Seeds looked up at a time: the table is far larger than any cache, and misses overlap.
 const BATCH: usize = 8;
 
 impl Seeds {
     /// Indexes `base` in a table of at most `table_bytes_max` bytes.
     pub fn new(base: &[u8], veil: &Veil, table_bytes_max: usize, step_min: usize) -> Self {
-        let Ok(seeds) =
-            Self::watched(base, veil, table_bytes_max, step_min, None, &|_| Ok::<_, Infallible>(()));
+        let Ok(seeds) = Self::watched(base, veil, table_bytes_max, step_min, &|_| Ok::<_, Infallible>(()));
         seeds
     }
 
-    /// The same, of the seeds that are wanted; tells `watch` of the bytes of the base that were read.
+    /// The same; tells `watch` of the bytes of the base that were read.
     ///
     /// # Errors
     /// What the watch said.
@@ -141,41 +143,75 @@ impl Seeds {
         veil: &Veil,
         table_bytes_max: usize,
         step_min: usize,
-        wanted: Option<&Wanted>,
         watch: &dyn Fn(usize) -> Result<(), E>,
     ) -> Result<Self, E> {
+        let mut seeds = Self::empty(base.len(), table_bytes_max, step_min, |count| count);
+        seeds.index(base, veil, watch)?;
+        Ok(seeds)
+    }
+
+    /// Indexes the seeds of `base` that are wanted, found by `threads` threads.
+    ///
+    /// # Errors
+    /// What the watch said.
+    pub fn of_wanted<E: Send>(
+        base: &[u8],
+        wanted: &Wanted,
+        table_bytes_max: usize,
+        step_min: usize,
+        threads: usize,
+        watch: &(dyn Fn(usize) -> Result<(), E> + Sync),
+    ) -> Result<Self, E> {
+        let mut seeds = Self::empty(base.len(), table_bytes_max, step_min, |count| wanted.passing_max(count));
+        let step = seeds.step;
+        let count = (base.len() + 1).saturating_sub(SEED).div_ceil(step);
+        let chunks: Vec<_> =
+            (0..count).step_by(CHUNK).map(|first| first..(first + CHUNK).min(count)).collect();
+        for batch in chunks.chunks(threads.max(1) * 2) {
+            let found = parallel::map(threads, batch, |numbers| {
+                let hashes = numbers.clone().map(|number| (hash(base, number * step), number as u32));
+                let found: Vec<_> = hashes.filter(|(hash, _)| wanted.has(*hash)).collect();
+                watch(numbers.len() * step)?;
+                Ok(found)
+            });
+            for found in found {
+                found?.into_iter().for_each(|(hash, number)| seeds.put(hash, number));
+            }
+        }
+        Ok(seeds)
+    }
+
+    /// Makes a table for the seeds of so many bytes, of which `stored` says how many will be in it.
+    fn empty(
+        base_len: usize,
+        table_bytes_max: usize,
+        step_min: usize,
+        stored: impl Fn(usize) -> usize,
+    ) -> Self {
         let entries_max = (table_bytes_max / 4).next_power_of_two().clamp(1 << 12, 1 << 30);
         let entries_max = if entries_max * 4 > table_bytes_max { entries_max / 2 } else { entries_max };
-        let step = base.len().div_ceil(entries_max).max(step_min.max(STEP_MIN / 2));
-        let count = base.len() / step + 1;
+        let step = base_len.div_ceil(entries_max).max(step_min.max(STEP_MIN / 2));
+        let count = base_len / step + 1;
         let bits = |count: usize| (usize::BITS - count.leading_zeros()).clamp(8, 30);
-        let (number_bits, entry_bits) = (bits(count), bits(wanted.map_or(count, |it| it.passing_max(count))));
-        let entries = vec![EMPTY; 1 << entry_bits];
-        let mut seeds = Self { entries, bucket_bits: entry_bits - 1, number_bits, step };
-        seeds.index(base, veil, wanted, watch)?;
-        Ok(seeds)
+        let (number_bits, entry_bits) = (bits(count), bits(stored(count)));
+        Self { entries: vec![EMPTY; 1 << entry_bits], bucket_bits: entry_bits - 1, number_bits, step }
     }
 
     fn index<E>(
         &mut self,
         base: &[u8],
         veil: &Veil,
-        wanted: Option<&Wanted>,
         watch: &dyn Fn(usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut window = Vec::with_capacity(WINDOW + SEED);
         let mut at = 0;
         while at + SEED <= base.len() {
             let end = (at + WINDOW + SEED).min(base.len());
-            let seen = if veil.ranges.is_empty() {
-                &base[at..end]
+            if veil.ranges.is_empty() {
+                self.index_window(&base[at..end], at);
             } else {
                 veil.fill(&mut window, base, at, end);
-                &window
-            };
-            match wanted {
-                Some(wanted) => self.index_window(seen, at, |hash| wanted.has(hash)),
-                None => self.index_window(seen, at, |_| true),
+                self.index_window(&window, at);
             }
             // The next window begins at the next multiple of the step that this one left out.
             let next = (end - SEED) / self.step * self.step + self.step;
@@ -185,21 +221,21 @@ impl Seeds {
         Ok(())
     }
 
-    #[inline]
-    fn index_window(&mut self, window: &[u8], start: usize, is_wanted: impl Fn(u64) -> bool) {
+    fn index_window(&mut self, window: &[u8], start: usize) {
         let first = start.next_multiple_of(self.step);
         let mut at = first - start;
         while at + SEED <= window.len() {
-            let hash = hash(window, at);
-            if is_wanted(hash) {
-                let number = ((start + at) / self.step) as u32;
-                let (bucket, tag) = self.place(hash);
-                // No branch: whether the first place is taken can't be foreseen, and misses of the cache overlap.
-                let is_taken = usize::from(self.entries[bucket] != EMPTY);
-                self.entries[bucket + is_taken] = tag | number;
-            }
+            self.put(hash(window, at), ((start + at) / self.step) as u32);
             at += self.step;
         }
+    }
+
+    #[inline]
+    fn put(&mut self, hash: u64, number: u32) {
+        let (bucket, tag) = self.place(hash);
+        // No branch: whether the first place is taken can't be foreseen, and misses of the cache overlap.
+        let is_taken = usize::from(self.entries[bucket] != EMPTY);
+        self.entries[bucket + is_taken] = tag | number;
     }
 
     #[inline]
