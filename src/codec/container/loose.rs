@@ -102,14 +102,8 @@ fn streams(bytes: &[u8]) -> Vec<Member> {
 }
 
 fn next_candidate(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at += bytes.get(at..)?.iter().position(|&byte| byte == 0x78)?;
-        if is_candidate(&bytes[at..]) {
-            return Some(at);
-        }
-        at += 1;
-    }
+    let rest = bytes.get(from..)?;
+    memchr::memchr_iter(0x78, rest).find(|&at| is_candidate(&rest[at..])).map(|at| from + at)
 }
 
 /// A zlib header as encoders write it, and a block of type 1 or 2 or a consistent stored one.
