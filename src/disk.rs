@@ -238,15 +238,24 @@ impl Lock {
     /// # Errors
     /// What the file system says.
     pub fn attempt(path: &Path) -> io::Result<Option<Self>> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = open_or_make(path, options.create(true).write(true).truncate(false))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// Opens a file that is made if need be, and its folder with it.
+fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+            options.open(path)
+        }
+        opened => opened,
     }
 }
 
@@ -257,10 +266,8 @@ impl Lock {
 /// # Errors
 /// What the file system says.
 pub fn attempt_update(path: &Path, change: &mut dyn FnMut(&str) -> String) -> io::Result<bool> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
+    let mut options = OpenOptions::new();
+    let mut file = open_or_make(path, options.create(true).read(true).write(true).truncate(false))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(false),
@@ -412,6 +419,24 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// What the file system says.
 pub fn link_or_copy(file: &Path, name: &Path) -> io::Result<()> {
     fs::hard_link(file, name).or_else(|_| fs::copy(file, name).map(drop))
+}
+
+/// Gives a file a second name, by a link in one step; `false` where the name is taken. The name's folder is made if need be.
+///
+/// # Errors
+/// What the file system says; it may know no links, or have the two on different disks.
+pub fn link(file: &Path, name: &Path) -> io::Result<bool> {
+    let linked = match fs::hard_link(file, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(name.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+            fs::hard_link(file, name)
+        }
+        linked => linked,
+    };
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        linked => linked.map(|()| true),
+    }
 }
 
 /// Returns the files in a folder; none where it cannot be read.
