@@ -153,6 +153,9 @@ pub const CACHE_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 /// How long the agents of one push share what git said of a history. Refs name it, so it is hardly ever wrong.
 pub const NAMES_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// Blobs of which a process remembers whether they are pointers, and to what: a few MiB.
+pub const BLOBS_KNOWN_MAX: usize = 50_000;
+
 /// Output of one git command that is read; a longer one is cut, which costs compression only.
 pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 

@@ -140,6 +140,7 @@ impl Transfer {
         let (Some(origin), Some(families)) = (self.origin(version), self.families()) else {
             return Vec::new();
         };
+        self.learn_pointers();
         let gone = self.unpushed().map(|names| names.gone_with(version)).unwrap_or_default();
         let found = families.relatives(&self.blobs, &origin.path, &gone);
         found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).unwrap_or_default()

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Transfer {
     /// What `deltaspace-cold` says of the paths of either.
     unpushed_colds: OnceLock<HashMap<Vec<u8>, u64>>,
     all_colds: OnceLock<HashMap<Vec<u8>, u64>>,
+    /// Questions about blobs so far.
+    questions: AtomicUsize,
     /// What git said of all refs.
     refs: OnceLock<Option<Vec<u8>>>,
     sketches: Mutex<HashMap<Oid, Sketch>>,
@@ -148,6 +151,7 @@ impl Transfer {
             families: OnceLock::new(),
             unpushed_colds: OnceLock::new(),
             all_colds: OnceLock::new(),
+            questions: AtomicUsize::new(0),
             refs: OnceLock::new(),
             sketches: Mutex::default(),
             blobs: Blobs::new(git.clone()),
