@@ -4,6 +4,7 @@
 //! because a file in a folder that a power cut took away is lost as well. Not only new ones: another process may have
 //! made a folder and not synced it yet, or have died before it could.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -32,10 +33,28 @@ pub fn copy(
     writer: &mut dyn Write,
     watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    // A copy within a copy finds none here, and makes its own.
+    let mut buffer = BUFFER.take();
+    buffer.resize(BUFFER_BYTES, 0);
+    let copied = copy_through(&mut buffer, reader, writer, watch);
+    BUFFER.set(buffer);
+    copied
+}
+
+thread_local! {
+    /// What the last copy of this thread went through: clearing a new one takes longer than copying a small file.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn copy_through(
+    buffer: &mut [u8],
+    reader: &mut dyn Read,
+    writer: &mut dyn Write,
+    watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        let count = match reader.read(&mut buffer) {
+        let count = match reader.read(buffer) {
             Ok(0) => return Ok(total),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

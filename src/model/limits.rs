@@ -86,6 +86,10 @@ pub const ZSTD_WINDOW_MAX_BYTES: u64 = 1 << 31;
 /// The buffer of every copying loop. Larger ones were measured to gain nothing.
 pub const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Objects up to this size are read once, and what is made of them waits in memory: one buffer. Larger ones may go up in
+/// parts, which are read from a file.
+pub const SMALL_OBJECT_MAX_BYTES: u64 = BUFFER_BYTES as u64;
+
 /// Base bytes up to this size are kept in memory, larger ones in an unlinked temporary file.
 pub const MEMORY_SPILL_MIN_BYTES: u64 = 16 * 1024 * 1024;
 

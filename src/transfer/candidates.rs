@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::upload::Target;
-use super::{Error, Result, Transfer};
+use super::{Error, Permit, Result, Transfer};
 use crate::codec;
 use crate::depot::Settled;
 use crate::disk::{self, Spill};
@@ -148,7 +148,13 @@ impl Transfer {
 
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {
         let known = self.lock_sketches().get(&target.version.oid).copied();
-        known.map_or_else(|| self.sketch(target.version, target.path), Ok)
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        match self.small_bytes(target)? {
+            Some(bytes) => self.sketch_bytes(target.version, &bytes, &Permit::small()),
+            None => self.sketch(target.version, target.path),
+        }
     }
 
     /// Sketches an object that is at hand; `None` where it cannot be had.
@@ -167,14 +173,19 @@ impl Transfer {
     /// Sketches what is in a file. Nothing is proven: a wrong sketch costs compression only.
     fn sketch(&self, version: Version, path: &Path) -> Result<Sketch> {
         let permit = self.budget.wait(version.size.min(SKETCHED_MAX_BYTES), &self.cancel)?;
-        let watch = |_| self.cancel.check();
         let mut begin = Spill::new(&self.workspace);
         let read = File::open(path).and_then(|file| {
             disk::copy(&mut file.take(SKETCHED_MAX_BYTES), &mut begin, &mut |_| self.cancel.check())?;
             begin.finish()
         });
         let bytes = read.map_err(|source| Error::disk(format!("read {}", path.display()), source))?;
-        let sketch = codec::sketch(&bytes, version.size, &self.work(&permit, &watch))?;
+        self.sketch_bytes(version, &bytes, &permit)
+    }
+
+    /// Sketches an object by its first bytes, and remembers the sketch.
+    fn sketch_bytes(&self, version: Version, bytes: &[u8], permit: &Permit) -> Result<Sketch> {
+        let watch = |_| self.cancel.check();
+        let sketch = codec::sketch(bytes, version.size, &self.work(permit, &watch))?;
         self.lock_sketches().insert(version.oid, sketch);
         Ok(sketch)
     }

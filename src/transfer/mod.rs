@@ -26,6 +26,7 @@ mod budget;
 mod by_hand;
 mod candidates;
 mod download;
+mod draft;
 mod history;
 mod inspect;
 mod lookup;
@@ -244,7 +245,7 @@ impl Transfer {
             hasher.update(bytes);
             self.step(meter, bytes.len() as u64)
         })?;
-        if hasher.finish() != version.oid {
+        if hasher.finish() != version.oid && self.depot.rules().hold("R2") {
             return Ok(None);
         }
         spill.finish().map(Some)
