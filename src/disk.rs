@@ -206,6 +206,20 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Adds bytes to the end of a file, which is made if need be; one that has `size_max` bytes begins anew.
+///
+/// Not durable. What several processes add does not mix; a process that is killed may leave a part.
+///
+/// # Errors
+/// What the file system says.
+pub fn append(path: &Path, bytes: &[u8], size_max: u64) -> io::Result<()> {
+    let mut file = open_or_make(path, OpenOptions::new().append(true).create(true))?;
+    if file.metadata()?.len() >= size_max {
+        return replace(path, bytes);
+    }
+    file.write_all(bytes)
+}
+
 /// Moves a finished file to its place in one step, whatever file is there now.
 ///
 /// # Errors

@@ -115,6 +115,10 @@ pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 /// machine may have stored them since. Smaller ones cost no more than that request.
 pub const LOOK_AGAIN_MIN_BYTES: u64 = 128 * 1024;
 
+/// Bytes of what a machine remembers of one shard of a store: beyond, it begins anew, which costs requests. That are some
+/// twenty thousand objects, five million in all shards.
+pub const MEMORY_FILE_MAX_BYTES: u64 = 4 << 20;
+
 /// Folder listings that a process asks for before it lists a shard instead.
 pub const LOOKS_BEFORE_SHARDS: usize = 3;
 

@@ -20,6 +20,7 @@ use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
 use crate::error::{Error, Result};
 use crate::git::place::{object_path, shared_mode};
 use crate::git::{Blobs, Config, Families, Git, Names, Operation, Place, Version};
+use crate::model::limits::SMALL_OBJECT_MAX_BYTES;
 use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
@@ -278,10 +279,17 @@ impl Transfer {
     }
 
     /// Waits until no other process of this machine works on an object.
-    fn lock(&self, oid: &Oid) -> Result<Option<disk::Lock>> {
+    fn lock(&self, version: Version) -> Result<Option<disk::Lock>> {
         let Some(folder) = &self.lock_folder else { return Ok(None) };
-        // A few thousand files serve for all objects: two objects that share one only wait for each other.
-        self.wait_for(&folder.join(&oid.to_string()[..3]))
+        let oid = version.oid.to_string();
+        // A few files serve for all objects: two objects that share one only wait for each other. Small ones are done
+        // at once, and never wait for a large one.
+        let name = if version.size <= SMALL_OBJECT_MAX_BYTES {
+            format!("small-{}", &oid[..2])
+        } else {
+            oid[..3].into()
+        };
+        self.wait_for(&folder.join(name))
     }
 
     fn wait_for(&self, path: &Path) -> Result<Option<disk::Lock>> {

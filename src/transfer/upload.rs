@@ -150,7 +150,7 @@ impl Transfer {
     ///
     /// Where one chain has a gap, the chain of the version before may have the same: only this repairs for sure.
     fn store_beside(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(&target.version.oid)?;
+        let _lock = self.lock(target.version)?;
         let stored = self.store_whole(target, meter)?;
         self.offer(target, stored);
         Ok(stored)
@@ -197,7 +197,7 @@ impl Transfer {
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(&target.version.oid)?;
+        let _lock = self.lock(target.version)?;
         // Another process may have stored it while this one waited, or another machine since the last listing.
         if self.is_known(target.version)? && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
@@ -324,7 +324,7 @@ impl Transfer {
         }
         let chain = chain_with(&name, target.version.size, &proven, &base.chain);
         let depth = chain.depth();
-        self.depot.remember(chain);
+        self.remember(chain);
         Ok(Tried::Stored(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
     }
 
@@ -521,7 +521,7 @@ impl Transfer {
         meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Full { codec: Some(proven.0.encoded.codec) } };
         self.publish_proven(name, proven, meter)?;
-        self.depot.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
+        self.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
         Ok(Stored::Whole { size: proven.0.stored_size })
     }
 
@@ -540,11 +540,13 @@ impl Transfer {
         if matches!(published, Err(depot::Error::Store(store::Error::Digest { .. }))) {
             self.prove_local(target.path, target.version)?;
         }
-        // A file that changed under our hands is the better reason for whatever went wrong.
-        self.check_unchanged(target)?;
+        if held.is_none() {
+            // A file that changed under our hands is the better reason for whatever went wrong.
+            self.check_unchanged(target)?;
+        }
         published.map_err(|error| self.depot_error(error))?;
         let own = Link { id: name.id, codec: None, object_size: size, stored_size: size, written_size: size };
-        self.depot.remember(Chain { links: vec![own] });
+        self.remember(Chain { links: vec![own] });
         Ok(Stored::Whole { size })
     }
 
