@@ -42,14 +42,18 @@ async def carry(host, port, megabits, said):
     await server.serve_forever()
 
 
+def run(*arguments):
+    asyncio.run(carry(*arguments))
+
+
 class Line:
     """A line to a server's URL, in a process of its own: what that costs is not counted to anybody."""
 
     def __init__(self, url, megabits):
         address = urllib.parse.urlsplit(url)
         hears, said = multiprocessing.Pipe(duplex=False)
-        work = carry(address.hostname, address.port, megabits, said)
-        self.process = multiprocessing.Process(target=asyncio.run, args=(work,), daemon=True)
+        arguments = (address.hostname, address.port, megabits, said)
+        self.process = multiprocessing.Process(target=run, args=arguments, daemon=True)
         self.process.start()
         self.url = f"http://127.0.0.1:{hears.recv()}"
 
