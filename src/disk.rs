@@ -4,6 +4,7 @@
 //! because a file in a folder that a power cut took away is lost as well. Not only new ones: another process may have
 //! made a folder and not synced it yet, or have died before it could.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -32,10 +33,28 @@ pub fn copy(
     writer: &mut dyn Write,
     watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+    // A copy within a copy finds none here, and makes its own.
+    let mut buffer = BUFFER.take();
+    buffer.resize(BUFFER_BYTES, 0);
+    let copied = copy_through(&mut buffer, reader, writer, watch);
+    BUFFER.set(buffer);
+    copied
+}
+
+thread_local! {
+    /// What the last copy of this thread went through: clearing a new one takes longer than copying a small file.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn copy_through(
+    buffer: &mut [u8],
+    reader: &mut dyn Read,
+    writer: &mut dyn Write,
+    watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        let count = match reader.read(&mut buffer) {
+        let count = match reader.read(buffer) {
             Ok(0) => return Ok(total),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -187,6 +206,20 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Adds bytes to the end of a file, which is made if need be; one that has `size_max` bytes begins anew.
+///
+/// Not durable. What several processes add does not mix; a process that is killed may leave a part.
+///
+/// # Errors
+/// What the file system says.
+pub fn append(path: &Path, bytes: &[u8], size_max: u64) -> io::Result<()> {
+    let mut file = open_or_make(path, OpenOptions::new().append(true).create(true))?;
+    if file.metadata()?.len() >= size_max {
+        return replace(path, bytes);
+    }
+    file.write_all(bytes)
+}
+
 /// Moves a finished file to its place in one step, whatever file is there now.
 ///
 /// # Errors
@@ -238,15 +271,24 @@ impl Lock {
     /// # Errors
     /// What the file system says.
     pub fn attempt(path: &Path) -> io::Result<Option<Self>> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = open_or_make(path, options.create(true).write(true).truncate(false))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// Opens a file that is made if need be, and its folder with it.
+fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+            options.open(path)
+        }
+        opened => opened,
     }
 }
 
@@ -257,10 +299,8 @@ impl Lock {
 /// # Errors
 /// What the file system says.
 pub fn attempt_update(path: &Path, change: &mut dyn FnMut(&str) -> String) -> io::Result<bool> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
+    let mut options = OpenOptions::new();
+    let mut file = open_or_make(path, options.create(true).read(true).write(true).truncate(false))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(false),
@@ -412,6 +452,24 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// What the file system says.
 pub fn link_or_copy(file: &Path, name: &Path) -> io::Result<()> {
     fs::hard_link(file, name).or_else(|_| fs::copy(file, name).map(drop))
+}
+
+/// Gives a file a second name, by a link in one step; `false` where the name is taken. The name's folder is made if need be.
+///
+/// # Errors
+/// What the file system says; it may know no links, or have the two on different disks.
+pub fn link(file: &Path, name: &Path) -> io::Result<bool> {
+    let linked = match fs::hard_link(file, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(name.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+            fs::hard_link(file, name)
+        }
+        linked => linked,
+    };
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        linked => linked.map(|()| true),
+    }
 }
 
 /// Returns the files in a folder; none where it cannot be read.

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """10,000 objects of 1 to 100 kB, pushed, edited, pushed again and pulled, beside lfs-dal on the same S3 server.
 
-    benches/scale/many.py AGENT [--dal PROGRAM] [--objects 10000] [--server seaweedfs]
+    benches/scale/many.py AGENT [--dal PROGRAM] [--objects 10000] [--server seaweedfs] [--line MEGABITS]
 
 lfs-dal stores objects whole, by OpenDAL. It is a published crate: `cargo install lfs-dal --version 0.1.3 --root FOLDER`
 outside of this repository, and PROGRAM is FOLDER/bin/lfs-dal. Both are run by the same git-lfs with eight workers, in
-turns, each on a bucket folder of its own; objects are noise, and edits replace four places of each.
+turns, each on a bucket folder of its own; objects are noise, and edits replace four places of each. With `--line` all
+requests of both go through a proxy that passes so many megabits a second in each direction (`line.py`).
 """
 
 import argparse
 import pathlib
 import random
 
+from line import Line
 from team import Cost, Person, Server, Watch, edited, make_folder, noise
 
 
@@ -65,8 +67,10 @@ class Tool:
 
     def pull_cold(self):
         """Gets all objects of the newest commit with nothing at hand."""
+        # Moved, not removed: file systems make new files slowly for minutes after many were removed.
         for folder in [self.person.folder / ".git/lfs/objects", self.person.home / ".cache/lfs-delta"]:
-            self.person.run("rm", "-rf", folder)
+            if folder.exists():
+                folder.rename(self.person.home / f"old-{folder.name}")
         with Cost() as cost, Watch(self.program) as watch:
             self.person.run("git", "lfs", "fetch", "origin", "HEAD")
         return cost, watch
@@ -78,16 +82,21 @@ def main():
     parser.add_argument("--dal", type=pathlib.Path)
     parser.add_argument("--objects", type=int, default=10_000)
     parser.add_argument("--server", default="seaweedfs")
+    parser.add_argument("--line", type=float, metavar="MEGABITS")
     chosen = parser.parse_args()
     agent, server = chosen.agent.resolve(strict=True), Server(chosen.server)
+    line = Line(server.said["url"], chosen.line) if chosen.line else None
+    said = {**server.said, **({"url": line.url} if line else {})}
     try:
         with make_folder("many") as folder:
             world = pathlib.Path(folder)
-            tools = [Tool(world, "lfs-delta", agent, server.said)]
+            tools = [Tool(world, "lfs-delta", agent, said)]
             if chosen.dal:
-                tools.append(Tool(world, "lfs-dal", agent, server.said, chosen.dal.resolve(strict=True)))
+                tools.append(Tool(world, "lfs-dal", agent, said, chosen.dal.resolve(strict=True)))
             measure(tools, chosen.objects)
     finally:
+        if line:
+            line.close()
         server.close()
 
 

@@ -23,6 +23,9 @@ use crate::transfer::{Meter, Session, Transfer};
 /// git-lfs reads a step into a signed integer that may have 32 bits.
 const STEP_MAX_BYTES: u64 = i32::MAX as u64;
 
+/// Twice as much stays with the process when it is freed.
+const USUAL_BYTES: usize = 4 << 20;
+
 /// What one agent is started with.
 #[derive(Debug, Clone)]
 pub struct Serving {
@@ -43,6 +46,7 @@ type Output = Arc<Mutex<dyn Write + Send>>;
 
 /// Answers git-lfs until it terminates or closes its end.
 pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
+    keep_freed_memory();
     let open = Arc::new(AtomicUsize::new(0));
     let lines = read_lines(input, serving.cancel.clone(), Arc::clone(&open));
     let workspace = Arc::new(Mutex::new(None));
@@ -73,6 +77,14 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
             return;
         }
     }
+}
+
+/// Makes the allocator keep a few MiB that are freed, for the next object.
+///
+/// Tables for an object of some kilobytes take megabytes, which the system would otherwise give and clear page by page
+/// each time. glibc takes the size of what was freed last for what is usual; others lose nothing.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(vec![0_u8; USUAL_BYTES]));
 }
 
 /// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs.

@@ -136,17 +136,27 @@ impl Cache {
     fn keep(&self, oid: &Oid, file: &Path) -> io::Result<()> {
         let Some(path) = self.path(oid) else { return Ok(()) };
         let size = fs::metadata(file)?.len();
-        if size > self.max_bytes / 2 || path.exists() {
+        if size > self.max_bytes / 2 {
             return Ok(());
         }
+        match disk::link(file, &path) {
+            Ok(true) => disk::touch(&path),
+            Ok(false) => return Ok(()),
+            Err(_) if path.exists() => return Ok(()),
+            Err(_) => Self::copy(file, &path)?,
+        }
+        self.evict_now_and_then(size);
+        Ok(())
+    }
+
+    /// Keeps a file where links are not to be had.
+    fn copy(file: &Path, path: &Path) -> io::Result<()> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        fs::create_dir_all(folder)?;
         let staged = tempfile::Builder::new()
             .prefix(disk::STAGED_PREFIX)
-            .make_in(folder, |staged| disk::link_or_copy(file, staged))?;
+            .make_in(folder, |staged| fs::copy(file, staged).map(drop))?;
         disk::touch(staged.path());
-        staged.persist(&path).map_err(|failed| failed.error)?;
-        self.evict_now_and_then(size);
+        staged.persist(path).map_err(|failed| failed.error)?;
         Ok(())
     }
 

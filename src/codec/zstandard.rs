@@ -3,12 +3,14 @@
 //! # Limitations
 //! Base and target must fit into one window of 2 GiB. Compressed content (ZIP, PNG) yields next to nothing.
 
+use std::cell::Cell;
 use std::io::{self, BufReader, Read, Write};
 
+use zstd::bulk::Compressor;
 use zstd::stream::{read, write};
 
 use super::{Effort, Error, Pair, Result, Work};
-use crate::model::limits::{BUFFER_BYTES, ZSTD_WINDOW_MAX_BYTES};
+use crate::model::limits::{BUFFER_BYTES, SMALL_OBJECT_MAX_BYTES, ZSTD_WINDOW_MAX_BYTES};
 
 /// The largest window that decoding a whole copy may ask for: 128 MiB, the bound of zstd's own tool.
 const WHOLE_WINDOW_LOG_MAX: u32 = 27;
@@ -48,8 +50,35 @@ pub(super) fn encode_whole(
     work: &Work<'_>,
     sink: &mut dyn Write,
 ) -> Result<()> {
+    if size <= SMALL_OBJECT_MAX_BYTES {
+        return encode_small(target, size, work, sink);
+    }
     let encoder = write::Encoder::new(sink, whole_level(work.effort))?;
     run(encoder, target, size, work)
+}
+
+thread_local! {
+    /// The encoder of the last small object of this thread, and its level: to make one takes longer than to use it.
+    static SMALL: Cell<Option<(i32, Compressor<'static>)>> = const { Cell::new(None) };
+}
+
+fn encode_small(target: &mut dyn Read, size: u64, work: &Work<'_>, sink: &mut dyn Write) -> Result<()> {
+    let mut bytes = Vec::with_capacity(size as usize + 1);
+    target.take(size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != size {
+        let reason = "the object is shorter or longer than it was said to be";
+        return Err(Error::Io(io::Error::new(io::ErrorKind::InvalidData, reason)));
+    }
+    let level = whole_level(work.effort);
+    let mut compressor = match SMALL.take() {
+        Some((same, compressor)) if same == level => compressor,
+        _ => Compressor::new(level)?,
+    };
+    compressor.include_checksum(true)?;
+    sink.write_all(&compressor.compress(&bytes)?)?;
+    SMALL.set(Some((level, compressor)));
+    (work.watch)(size)?;
+    Ok(())
 }
 
 pub(super) fn encode_delta(pair: Pair<'_>, work: &Work<'_>, sink: &mut dyn Write) -> Result<()> {

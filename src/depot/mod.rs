@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use crate::codec::{self, Header};
 use crate::model::limits::{CHAIN_DEPTH_MAX, HEADER_MAX_BYTES, RANGES_MIN_BYTES};
 use crate::model::{
-    Chain, CopyId, CopyName, Entry, Hint, Key, KeyPrefix, Link, Nonce, Oid, Space, StoredCopy,
+    Chain, CopyId, CopyName, Entry, Hint, Key, KeyPrefix, Link, Nonce, Oid, Sketch, Space, StoredCopy,
 };
 use crate::store::{self, Body, Listed, Unfinished, Verb, Visit, WriteStore, get_bytes, put_bytes};
 
@@ -457,7 +457,7 @@ impl Depot {
             match self.chain_of(copy) {
                 Ok(chain) => {
                     let settled = Settled { chain };
-                    self.memory.remember(oid, &settled);
+                    self.memory.remember(oid, &settled, None);
                     return Ok(Some(settled));
                 }
                 Err(error @ Error::Damaged { .. }) => tracing::warn!(%error, "no base"),
@@ -626,12 +626,18 @@ impl Depot {
         Ok(None)
     }
 
-    /// Remembers on this machine that a copy is settled, and what reading it costs.
-    pub fn remember(&self, chain: Chain) {
+    /// Remembers on this machine that a copy is settled, what reading it costs, and what its object looks like where
+    /// that is known.
+    pub fn remember(&self, chain: Chain, sketch: Option<Sketch>) {
         if let Some(link) = chain.links.first() {
             let oid = link.id.oid;
-            self.memory.remember(&oid, &Settled { chain });
+            self.memory.remember(&oid, &Settled { chain }, sketch);
         }
+    }
+
+    /// Returns what an object looks like, where this machine knows a settled copy and has looked at it. No request.
+    pub fn remembered_sketch(&self, oid: &Oid) -> Option<Option<Sketch>> {
+        Some(self.memory.find(oid)?.sketch)
     }
 }
 

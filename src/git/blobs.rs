@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::names::{BlobId, parse_pointer};
 use super::{Error, Git, Result, Version};
 use crate::clock::Stopwatch;
-use crate::model::limits::POINTER_MAX_BYTES;
+use crate::model::Oid;
+use crate::model::limits::{BLOBS_KNOWN_MAX, POINTER_MAX_BYTES};
 
 /// The blobs of one repository.
 #[derive(Debug)]
@@ -53,9 +54,6 @@ impl Answer {
 /// Questions that are asked before their answers are waited for: their ids fit into a pipe.
 const QUESTIONS_AT_ONCE: usize = 500;
 
-/// Blobs that are remembered: a few MiB.
-const KNOWN_MAX: usize = 50_000;
-
 /// How long git may take to see that its input has ended.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(100);
 
@@ -70,8 +68,47 @@ impl Blobs {
     /// # Errors
     /// Those of running git.
     pub fn pointers_until_another(&self, blobs: &[BlobId]) -> Result<Vec<Version>> {
-        let answers = self.ask(Question::Content, blobs)?;
-        Ok(answers.iter().map_while(Answer::pointer).collect())
+        let mut found = Vec::new();
+        let known = self.known();
+        for blob in blobs {
+            match known.get(blob) {
+                Some(Some(version)) => found.push(*version),
+                Some(None) => return Ok(found),
+                None => break,
+            }
+        }
+        drop(known);
+        let answers = self.ask(Question::Content, &blobs[found.len()..])?;
+        found.extend(answers.iter().map_while(Answer::pointer));
+        Ok(found)
+    }
+
+    /// Returns what git says of blobs, for `learn` of another process: a line for each, its id, and oid and size of a
+    /// pointer.
+    ///
+    /// # Errors
+    /// Those of running git.
+    pub fn describe(&self, blobs: &[BlobId]) -> Result<Vec<u8>> {
+        let mut pointers = self.pointers_among(blobs)?.into_iter().peekable();
+        let mut text = String::new();
+        for (place, blob) in blobs.iter().enumerate() {
+            text.push_str(&blob.text());
+            if let Some((_, Version { oid, size })) = pointers.next_if(|(at, _)| *at == place) {
+                text.push_str(&format!(" {oid} {size}"));
+            }
+            text.push('\n');
+        }
+        Ok(text.into_bytes())
+    }
+
+    /// Takes over what `describe` returned. What does not parse is passed over.
+    pub fn learn(&self, text: &[u8]) {
+        let learnt = text.split(|&byte| byte == b'\n').filter_map(parse_description);
+        self.known().extend(learnt);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<BlobId, Option<Version>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads those blobs that are pointers, each with its place in `blobs`. Larger blobs are not read.
@@ -79,8 +116,8 @@ impl Blobs {
     /// # Errors
     /// Those of running git.
     pub fn pointers_among(&self, blobs: &[BlobId]) -> Result<Vec<(usize, Version)>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > KNOWN_MAX {
+        let mut known = self.known();
+        if known.len() > BLOBS_KNOWN_MAX {
             known.clear();
         }
         let unknown: Vec<BlobId> = blobs.iter().copied().filter(|blob| !known.contains_key(blob)).collect();
@@ -114,6 +151,15 @@ impl Blobs {
         }
         Ok(answers)
     }
+}
+
+fn parse_description(line: &[u8]) -> Option<(BlobId, Option<Version>)> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let blob = BlobId::parse(words.next()?)?;
+    let text = |word| std::str::from_utf8(word).ok();
+    let Some(oid) = words.next() else { return Some((blob, None)) };
+    let version = Version { oid: Oid::parse(text(oid)?).ok()?, size: text(words.next()?)?.parse().ok()? };
+    Some((blob, Some(version)))
 }
 
 /// A git that answers questions until its input ends.
@@ -213,7 +259,6 @@ fn read_answer(output: &mut impl BufRead, question: Question) -> io::Result<Answ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Oid;
 
     fn answers(question: Question, mut output: &[u8]) -> Vec<Answer> {
         std::iter::from_fn(|| read_answer(&mut output, question).ok()).collect()
@@ -242,6 +287,21 @@ mod tests {
     #[test]
     fn an_answer_that_is_cut_is_none() {
         assert_eq!(answers(Question::Content, b"a blob 4\ntext\nb blob 40\ntext"), [blob(4, Some("text"))]);
+    }
+
+    #[test]
+    fn what_is_described_is_learnt_and_not_asked_again() {
+        let version = Version { oid: Oid::of(b"x"), size: 7 };
+        let [pointer, other] = [b'a', b'b'].map(|digit| BlobId::parse(&[digit; 40]).expect("an id"));
+        let nowhere = || Blobs::new(Git::new("/nonexistent".into(), Duration::ZERO, Default::default()));
+        let blobs = nowhere();
+        blobs.known().extend([(pointer, Some(version)), (other, None)]);
+        let text = blobs.describe(&[other, pointer]).expect("nothing is asked");
+        let blobs = nowhere();
+        blobs.learn(&text);
+        blobs.learn(b"no id\n");
+        assert_eq!(blobs.pointers_among(&[pointer, other]).expect("nothing is asked"), [(0, version)]);
+        assert_eq!(blobs.pointers_until_another(&[pointer, other]).expect("nothing is asked"), [version]);
     }
 
     #[test]

@@ -211,6 +211,15 @@ impl Names {
         !self.changes_of(blob).is_empty()
     }
 
+    /// Returns all blobs that came, and those that stood there before, each once.
+    pub fn blobs(&self) -> Vec<BlobId> {
+        let both = self.changes.iter().flat_map(|change| [Some(change.new), change.old]);
+        let mut blobs: Vec<BlobId> = both.flatten().collect();
+        blobs.sort_unstable();
+        blobs.dedup();
+        blobs
+    }
+
     /// Returns all paths to which blobs came, each with the newest.
     pub fn newest(&self) -> Vec<(&[u8], BlobId)> {
         let mut newest: Vec<Option<&Change>> = vec![None; self.paths.len()];

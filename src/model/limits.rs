@@ -86,6 +86,10 @@ pub const ZSTD_WINDOW_MAX_BYTES: u64 = 1 << 31;
 /// The buffer of every copying loop. Larger ones were measured to gain nothing.
 pub const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Objects up to this size are read once, and what is made of them waits in memory: one buffer. Larger ones may go up in
+/// parts, which are read from a file.
+pub const SMALL_OBJECT_MAX_BYTES: u64 = BUFFER_BYTES as u64;
+
 /// Base bytes up to this size are kept in memory, larger ones in an unlinked temporary file.
 pub const MEMORY_SPILL_MIN_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -110,6 +114,10 @@ pub const LISTING_AGE_MAX: Duration = Duration::from_secs(60);
 /// Larger objects are looked for once more before they are stored, where the last listing may be a minute old: another
 /// machine may have stored them since. Smaller ones cost no more than that request.
 pub const LOOK_AGAIN_MIN_BYTES: u64 = 128 * 1024;
+
+/// Bytes of what a machine remembers of one shard of a store: beyond, it begins anew, which costs requests. That are some
+/// twenty thousand objects, five million in all shards.
+pub const MEMORY_FILE_MAX_BYTES: u64 = 4 << 20;
 
 /// Folder listings that a process asks for before it lists a shard instead.
 pub const LOOKS_BEFORE_SHARDS: usize = 3;
@@ -152,6 +160,9 @@ pub const CACHE_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
 /// How long the agents of one push share what git said of a history. Refs name it, so it is hardly ever wrong.
 pub const NAMES_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Blobs of which a process remembers whether they are pointers, and to what: a few MiB.
+pub const BLOBS_KNOWN_MAX: usize = 50_000;
 
 /// Output of one git command that is read; a longer one is cut, which costs compression only.
 pub const GIT_OUTPUT_MAX_BYTES: u64 = 512 * 1024 * 1024;

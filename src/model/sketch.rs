@@ -12,6 +12,9 @@ use super::hex;
 /// Buckets of a sketch.
 pub const SKETCH_BUCKETS: usize = 48;
 
+/// Bytes of a sketch.
+pub const SKETCH_BYTES: usize = SKETCH_BUCKETS + 4;
+
 /// Fewer buckets that agree may be chance: strangers have two in one of sixty pairs.
 const AGREEING_MIN: usize = 2;
 
@@ -37,6 +40,23 @@ impl Sketch {
         let (buckets, size) = text.split_at_checked(2 * SKETCH_BUCKETS)?;
         let size: [u8; 4] = hex::decode(size)?;
         Some(Self { buckets: hex::decode(buckets)?, size: u32::from_be_bytes(size) })
+    }
+
+    /// Returns the form in which a machine remembers it.
+    pub fn to_bytes(&self) -> [u8; SKETCH_BYTES] {
+        let mut bytes = [0; SKETCH_BYTES];
+        let (buckets, size) = bytes.split_at_mut(SKETCH_BUCKETS);
+        buckets.copy_from_slice(&self.buckets);
+        size.copy_from_slice(&self.size.to_be_bytes());
+        bytes
+    }
+
+    /// Takes it back from that form.
+    pub fn from_bytes(bytes: &[u8; SKETCH_BYTES]) -> Self {
+        let (mut buckets, mut size) = ([0; SKETCH_BUCKETS], [0; 4]);
+        buckets.copy_from_slice(&bytes[..SKETCH_BUCKETS]);
+        size.copy_from_slice(&bytes[SKETCH_BUCKETS..]);
+        Self { buckets, size: u32::from_be_bytes(size) }
     }
 
     /// Returns how alike two objects seem, in percent; 0 where they seem to have nothing in common.

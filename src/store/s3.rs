@@ -18,6 +18,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumMode, StorageClass};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -78,22 +79,55 @@ pub struct S3Store {
 
 #[derive(Debug)]
 struct Service {
-    // Declared before the runtime, so that they go first.
-    client: Client,
-    /// The same with the bucket elsewhere in the address, where nothing but a guess says where it belongs.
-    other_style: Option<Client>,
+    /// For requests that are made one after the other, and of which nothing goes on behind their answer.
+    serial: Way,
+    /// For all others.
+    parallel: Way,
     /// Set once the service has refused the first style.
     uses_other: AtomicBool,
     /// Whether it is asked without credentials.
     anonymous: bool,
+}
+
+/// How a service is asked: clients, and the runtime that their connections live in.
+#[derive(Debug)]
+struct Way {
+    // Declared before the runtime, so that they go first. Made when they are needed: that reads all certificates.
+    clients: OnceLock<Clients>,
+    config: aws_sdk_s3::config::Builder,
+    /// Whether the bucket goes into the path of an address.
+    path_style: bool,
+    /// Whether nothing but a guess says so.
+    is_guess: bool,
     runtime: Runtime,
+}
+
+#[derive(Debug)]
+struct Clients {
+    client: Client,
+    /// The same with the bucket elsewhere in the address, where it may belong there.
+    other_style: Option<Client>,
+}
+
+impl Way {
+    fn clients(&self) -> &Clients {
+        let client = |path_style| Client::from_conf(self.config.clone().force_path_style(path_style).build());
+        self.clients.get_or_init(|| Clients {
+            client: client(self.path_style),
+            other_style: self.is_guess.then(|| client(!self.path_style)),
+        })
+    }
 }
 
 impl Service {
     fn client(&self) -> &Client {
-        match &self.other_style {
-            Some(other) if self.uses_other.load(Ordering::Relaxed) => other,
-            _ => &self.client,
+        self.client_of(&self.parallel)
+    }
+
+    fn client_of<'a>(&self, way: &'a Way) -> &'a Client {
+        match way.clients() {
+            Clients { other_style: Some(other), .. } if self.uses_other.load(Ordering::Relaxed) => other,
+            clients => &clients.client,
         }
     }
 }
@@ -127,8 +161,24 @@ impl S3Store {
 
     /// Runs a call to its end, or until the process is cancelled.
     fn run<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.run_in(&self.service()?.parallel.runtime, call)
+    }
+
+    /// Runs a call by the client that does one thing after the other: no other thread is woken for it, which a small
+    /// request would wait for longer than for all else.
+    fn run_alone<T>(&self, call: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
         let service = self.service()?;
-        let outcome = service.runtime.block_on(async {
+        self.run_in(&service.serial.runtime, async {
+            // Nobody has looked at the connections since the last call. Those that the service has closed are seen
+            // to be so by the first turn, and let go of by the second.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            call(service.client_of(&service.serial)).await
+        })
+    }
+
+    fn run_in<T>(&self, runtime: &Runtime, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let outcome = runtime.block_on(async {
             tokio::select! {
                 outcome = call => outcome,
                 () = self.cancel.raised() => Err(Error::Cancelled),
@@ -185,7 +235,7 @@ impl S3Store {
     /// Learns from a refusal where the service wants the bucket; returns whether the same call may work so.
     fn takes_other_style(&self, error: &Error) -> bool {
         let wants_it = matches!(error, Error::Settings { reason } if reason.starts_with(fault::OTHER_STYLE));
-        let service = self.service.get().filter(|service| wants_it && service.other_style.is_some());
+        let service = self.service.get().filter(|service| wants_it && service.serial.is_guess);
         let is_new = service.is_some_and(|service| !service.uses_other.swap(true, Ordering::Relaxed));
         if is_new {
             tracing::info!("the service wants the bucket elsewhere in its address");
@@ -203,13 +253,14 @@ impl S3Store {
     fn store_once(&self, order: &Order<'_>) -> Result<()> {
         let Order { key, body, .. } = *order;
         let service = self.service()?;
-        let (client, runtime) = (service.client(), &service.runtime);
         let size = body.source.size();
         match body.source {
             Source::File { path, .. } if self.takes_parts(key, size) => {
                 // Looks at the cancellation by itself: it has parts to give up.
-                runtime
-                    .block_on(self.put_parts(client, order, path, size))
+                service
+                    .parallel
+                    .runtime
+                    .block_on(self.put_parts(service.client(), order, path, size))
                     .map_err(|error| self.explain(error))
             }
             _ if size > SINGLE_PUT_MAX_BYTES => Err(Error::Settings {
@@ -217,14 +268,13 @@ impl S3Store {
                     "this service knows no uploads in parts, and no more than 5 GiB in one: {key}"
                 ),
             }),
-            _ => self.run(self.put_single(client, order)),
+            _ => self.run_alone(async |client| self.put_single(client, order).await),
         }
     }
 
-    async fn head(&self, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
-        let request = self.service.get().map(|service| service.client().head_object());
-        let Some(request) = request else { return Ok(None) };
-        let sent = request
+    async fn head(&self, client: &Client, key: &Key) -> std::result::Result<Option<Seen>, Fault> {
+        let sent = client
+            .head_object()
             .bucket(&self.location.bucket)
             .key(self.location.full_key(key.as_str()))
             .checksum_mode(ChecksumMode::Enabled)
@@ -281,19 +331,19 @@ impl S3Store {
             .body(sent.count(stream(key, body.source).await?));
         let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
         match outcome {
-            Err(fault) => self.settle(order, fault).await,
+            Err(fault) => self.settle(client, order, fault).await,
             Ok(()) => Ok(()),
         }
     }
 
     /// Finds out what became of a PUT whose answer does not say that it worked.
-    async fn settle(&self, order: &Order<'_>, fault: Fault) -> Result<()> {
+    async fn settle(&self, client: &Client, order: &Order<'_>, fault: Fault) -> Result<()> {
         let Order { key, body, .. } = *order;
         if fault.says_nothing_was_stored() {
             return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))));
         }
         let is_refused_as_taken = matches!(fault.status(), Some(409 | 412));
-        let seen = match self.head(key).await {
+        let seen = match self.head(client, key).await {
             Ok(Some(seen)) => seen,
             // It is not there, or nobody says: the name is given up.
             _ if is_refused_as_taken => {
@@ -302,7 +352,7 @@ impl S3Store {
             }
             _ => return Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest)))),
         };
-        if self.is_ours(order, &seen).await? {
+        if self.is_ours(client, order, &seen).await? {
             tracing::debug!(%key, "the answer of a finished upload was lost");
             return Ok(());
         }
@@ -312,7 +362,7 @@ impl S3Store {
         Err(fault.into_error(Verb::Put, key.as_str(), Some((key, body.digest))))
     }
 
-    async fn is_ours(&self, order: &Order<'_>, seen: &Seen) -> Result<bool> {
+    async fn is_ours(&self, client: &Client, order: &Order<'_>, seen: &Seen) -> Result<bool> {
         let Order { key, body, .. } = *order;
         if seen.size != Some(body.source.size()) {
             return Ok(false);
@@ -331,14 +381,17 @@ impl S3Store {
         if body.source.size() > BUFFER_BYTES as u64 {
             return Ok(true);
         }
-        let (stored, _) = Stream::open(self.wanted(key)?, Part::first(None)).await?;
+        let (stored, _) = Stream::open(self.wanted_of(client, key), Part::first(None)).await?;
         Ok(Oid::of(&stored.collect_small(key).await?) == body.digest)
     }
 
     fn wanted(&self, key: &Key) -> Result<Wanted> {
-        let client = self.service()?.client().clone();
+        Ok(self.wanted_of(self.service()?.client(), key))
+    }
+
+    fn wanted_of(&self, client: &Client, key: &Key) -> Wanted {
         let (location, options) = (self.location.clone(), self.options.clone());
-        Ok(Wanted { key: key.clone(), client, location, options })
+        Wanted { key: key.clone(), client: client.clone(), location, options }
     }
 
     /// Returns which part of a file of this size is asked for first, and whether that is not all of it.
@@ -357,13 +410,11 @@ impl S3Store {
     }
 
     fn reader(&self, front: Stream) -> Result<Download> {
-        Ok(Download::new(front, self.service()?.runtime.handle().clone(), self.cancel.clone()))
+        Ok(Download::new(front, self.service()?.parallel.runtime.handle().clone(), self.cancel.clone()))
     }
 
-    async fn list_page(&self, prefix: &KeyPrefix, pages: &mut Pages) -> Result<Vec<Listed>> {
-        let service = self.service.get().ok_or_else(no_service)?;
-        let sent = service
-            .client()
+    async fn list_page(&self, client: &Client, prefix: &KeyPrefix, pages: &mut Pages) -> Result<Vec<Listed>> {
+        let sent = client
             .list_objects_v2()
             .bucket(&self.location.bucket)
             .prefix(self.location.full_key(prefix.as_str()))
@@ -460,11 +511,10 @@ impl ReadStore for S3Store {
     fn list(&self, prefix: &KeyPrefix, visit: &mut dyn FnMut(Listed) -> Visit) -> Result<()> {
         let mut pages = Pages::default();
         while !pages.is_over() {
-            let listed = match self.run(self.list_page(prefix, &mut pages)) {
+            let mut turn = || self.run_alone(async |client| self.list_page(client, prefix, &mut pages).await);
+            let listed = match turn() {
                 // The first request of every process is a listing: so all others know.
-                Err(error) if self.takes_other_style(&error) => {
-                    self.run(self.list_page(prefix, &mut pages))?
-                }
+                Err(error) if self.takes_other_style(&error) => turn()?,
                 listed => listed?,
             };
             for listed in listed {
@@ -497,7 +547,7 @@ impl WriteStore for S3Store {
 
     fn give_up(&self, key: &Key) {
         if let Some(service) = self.service.get() {
-            service.runtime.block_on(self.give_up_unfinished(key));
+            service.parallel.runtime.block_on(self.give_up_unfinished(key));
         }
     }
 }
@@ -519,7 +569,8 @@ fn check_digest(key: &Key, body: &Body<'_>) -> Result<()> {
 
 async fn stream(key: &Key, source: Source<'_>) -> Result<ByteStream> {
     match source {
-        Source::Bytes(bytes) => Ok(ByteStream::from(bytes.to_vec())),
+        // What is handed over in one piece would be hashed once more, to be signed.
+        Source::Bytes(bytes) => Ok(body::Pieces::stream(Bytes::copy_from_slice(bytes))),
         Source::File { path, .. } => {
             let stream = ByteStream::read_from().path(path).buffer_size(BUFFER_BYTES).build().await;
             stream.map_err(|error| Error::from_io(Verb::Put, key.as_str(), io::Error::other(error)))

@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::upload::Target;
-use super::{Error, Result, Transfer};
+use super::{Error, Permit, Result, Transfer};
 use crate::codec;
 use crate::depot::Settled;
 use crate::disk::{self, Spill};
@@ -20,7 +20,7 @@ use crate::git::{Relative, Version};
 use crate::model::limits::{
     CANDIDATES_TRIED_MAX, HINT_OBJECT_MIN_BYTES, SKETCHED_MAX_BYTES, SKETCHED_MAX_RATIO, SKETCHES_MAX,
 };
-use crate::model::{Hint, Oid, Sketch, Space};
+use crate::model::{Chain, Hint, Oid, Sketch, Space};
 use crate::plan::{self, Candidate};
 
 /// A candidate by name.
@@ -76,27 +76,37 @@ impl Transfer {
         Ok(None)
     }
 
-    /// Compares an object with those that git relates to it, as far as they are at hand.
+    /// Compares an object with those that git relates to it, as far as this machine knows what they look like.
     fn compare_relatives(&self, target: &Target<'_>) -> Result<Vec<Guess>> {
         let Version { oid, size } = target.version;
-        let is_possible = |relative: &Relative| {
-            relative.version.oid != oid
-                && plan::is_worth_comparing(relative.version.size, size)
-                && (!relative.is_new || self.depot.remembers(&relative.version.oid))
-        };
-        let relatives = self.relatives(target.version).into_iter().filter(is_possible);
-        let (mut guesses, mut sketched, mut left) = (Vec::new(), 0, size.saturating_mul(SKETCHED_MAX_RATIO));
-        for Relative { version, kinship, .. } in relatives {
-            if sketched == SKETCHES_MAX && !plan::speaks_for_itself(kinship) {
-                break; // The more telling came first: none of the rest would be chosen.
+        let relatives = self.relatives(target.version);
+        if !relatives.is_empty() && target.is_small() {
+            // Who is stored after it need not look at its bytes.
+            self.sketch_of(target)?;
+        }
+        let (mut guesses, mut compared, mut left) = (Vec::new(), 0, size.saturating_mul(SKETCHED_MAX_RATIO));
+        for Relative { version, kinship, is_new } in relatives {
+            if compared == SKETCHES_MAX {
+                break; // The more telling came first.
+            }
+            if version.oid == oid || !plan::is_worth_comparing(version.size, size) {
+                continue;
+            }
+            let known = self.depot.remembered_sketch(&version.oid);
+            if is_new && known.is_none() {
+                continue;
             }
             let is_at_hand = self.at_hand(version).is_some();
-            let mut likeness = None;
-            if is_at_hand && sketched < SKETCHES_MAX && version.size <= left {
-                (sketched, left) = (sketched + 1, left - version.size);
-                let own = self.sketch_of(target)?;
-                likeness = self.sketch_at_hand(version)?.map(|other| own.likeness(&other));
+            let mut other = known.flatten();
+            if other.is_none() && is_at_hand && version.size <= left {
+                left -= version.size;
+                other = self.sketch_at_hand(version)?;
             }
+            let likeness = match other {
+                Some(other) => Some(self.sketch_of(target)?.likeness(&other)),
+                None => None,
+            };
+            compared += usize::from(likeness.is_some());
             let facts = Candidate { likeness, kinship: Some(kinship), is_at_hand };
             guesses.push(Guess { oid: version.oid, facts });
         }
@@ -140,14 +150,28 @@ impl Transfer {
         let (Some(origin), Some(families)) = (self.origin(version), self.families()) else {
             return Vec::new();
         };
+        self.learn_pointers();
         let gone = self.unpushed().map(|names| names.gone_with(version)).unwrap_or_default();
         let found = families.relatives(&self.blobs, &origin.path, &gone);
         found.inspect_err(|error| tracing::info!(%error, "no relatives from git")).unwrap_or_default()
     }
 
+    /// Remembers a copy that was just stored, and what its object looks like, where that was asked.
+    pub(super) fn remember(&self, chain: Chain) {
+        let oid = chain.links.first().map(|link| link.id.oid);
+        let sketch = oid.and_then(|oid| self.lock_sketches().get(&oid).copied());
+        self.depot.remember(chain, sketch);
+    }
+
     fn sketch_of(&self, target: &Target<'_>) -> Result<Sketch> {
         let known = self.lock_sketches().get(&target.version.oid).copied();
-        known.map_or_else(|| self.sketch(target.version, target.path), Ok)
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        match self.small_bytes(target)? {
+            Some(bytes) => self.sketch_bytes(target.version, &bytes, &Permit::small()),
+            None => self.sketch(target.version, target.path),
+        }
     }
 
     /// Sketches an object that is at hand; `None` where it cannot be had.
@@ -166,14 +190,19 @@ impl Transfer {
     /// Sketches what is in a file. Nothing is proven: a wrong sketch costs compression only.
     fn sketch(&self, version: Version, path: &Path) -> Result<Sketch> {
         let permit = self.budget.wait(version.size.min(SKETCHED_MAX_BYTES), &self.cancel)?;
-        let watch = |_| self.cancel.check();
         let mut begin = Spill::new(&self.workspace);
         let read = File::open(path).and_then(|file| {
             disk::copy(&mut file.take(SKETCHED_MAX_BYTES), &mut begin, &mut |_| self.cancel.check())?;
             begin.finish()
         });
         let bytes = read.map_err(|source| Error::disk(format!("read {}", path.display()), source))?;
-        let sketch = codec::sketch(&bytes, version.size, &self.work(&permit, &watch))?;
+        self.sketch_bytes(version, &bytes, &permit)
+    }
+
+    /// Sketches an object by its first bytes, and remembers the sketch.
+    fn sketch_bytes(&self, version: Version, bytes: &[u8], permit: &Permit) -> Result<Sketch> {
+        let watch = |_| self.cancel.check();
+        let sketch = codec::sketch(bytes, version.size, &self.work(permit, &watch))?;
         self.lock_sketches().insert(version.oid, sketch);
         Ok(sketch)
     }

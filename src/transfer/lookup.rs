@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 use super::Transfer;
 use crate::clock;
@@ -15,12 +16,16 @@ use crate::git::names::{Range, read_log};
 use crate::git::relatives::read_tree;
 use crate::git::{self, Families, Names, Version};
 use crate::model::Oid;
-use crate::model::limits::NAMES_AGE_MAX;
+use crate::model::limits::{BLOBS_KNOWN_MAX, NAMES_AGE_MAX};
 use crate::plan::Bounds;
+
+/// Questions about blobs that a process asks for itself: most pushes have no more.
+const QUESTIONS_BEFORE_ALL: usize = 8;
 
 impl Transfer {
     /// Returns the versions before an object at its path, nearest first. Whatever fails costs compression only.
     pub(super) fn earlier(&self, version: Version) -> Vec<Version> {
+        self.learn_pointers();
         if let Some(found) = self.earlier_in(self.unpushed(), version) {
             return found;
         }
@@ -41,6 +46,22 @@ impl Transfer {
     fn earlier_in(&self, names: Option<&Names>, version: Version) -> Option<Vec<Version>> {
         let earlier = names?.earlier(&self.blobs, version);
         earlier.inspect_err(|error| tracing::info!(%error, "no earlier versions from git")).ok().flatten()
+    }
+
+    /// Reads the pointers of all that is being pushed, for all agents, once this one has asked git a few times.
+    pub(super) fn learn_pointers(&self) {
+        if self.questions.fetch_add(1, Ordering::Relaxed) != QUESTIONS_BEFORE_ALL {
+            return;
+        }
+        let Some(blobs) = self.unpushed().map(Names::blobs) else { return };
+        if blobs.len() > BLOBS_KNOWN_MAX {
+            return;
+        }
+        let what = format!("pointers of {:?}", Range::Unpushed { remote: &self.remote });
+        match self.shared(&what, || self.blobs.describe(&blobs)) {
+            Ok(said) => self.blobs.learn(&said),
+            Err(error) => tracing::info!(%error, "no pointers from git"),
+        }
     }
 
     /// Returns what relates the paths of HEAD and of what is being pushed.

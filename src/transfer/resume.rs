@@ -46,7 +46,7 @@ impl Transfer {
     fn rely(&self, unfinished: &Unfinished, chain: Chain) -> Result<Option<Stored>> {
         let (size, depth) = (unfinished.size, chain.depth());
         let Some(base) = unfinished.name.base() else {
-            self.depot.remember(chain);
+            self.remember(chain);
             return Ok(Some(Stored::Whole { size }));
         };
         if self.depot.base_of(&base).map_err(|error| self.depot_error(error))? == Base::Condemned {
@@ -54,7 +54,7 @@ impl Transfer {
             self.depot.distrust(&base);
             return Ok(None);
         }
-        self.depot.remember(chain);
+        self.remember(chain);
         Ok(Some(Stored::Delta { size, depth, base }))
     }
 }

@@ -5,18 +5,21 @@
 //! What surprises: a delta whose base was condemned meanwhile stays where it is, unused. The object is then
 //! stored whole under a new name, and only that is relied upon.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::draft::{Begun, Draft};
 use super::progress::Meter;
 use super::{Error, Permit, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{self, Base, Presence, Settled};
-use crate::disk::{self, Bytes, Fingerprint, Hashing};
+use crate::disk::{Bytes, Fingerprint, Hashing};
 use crate::git::Version;
-use crate::model::limits::{BUFFER_BYTES, LOOK_AGAIN_MIN_BYTES, TRANSFER_AGE_MAX};
+use crate::model::limits::{LOOK_AGAIN_MIN_BYTES, SMALL_OBJECT_MAX_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
 use crate::plan::{self, Bounds, DeltaCost, Verdict};
 use crate::store::{self, Body, Source};
@@ -66,13 +69,18 @@ pub(super) struct Target<'a> {
     pub(super) path: &'a Path,
     fingerprint: Fingerprint,
     owner: Owner,
+    /// Of a small one the bytes, once they were read and proven.
+    bytes: OnceCell<Rc<Bytes>>,
 }
 
-/// A copy that waits in a file, header first. Not proven.
-struct Draft {
-    file: tempfile::NamedTempFile,
-    encoded: Encoded,
-    stored_size: u64,
+impl<'a> Target<'a> {
+    const fn new(version: Version, path: &'a Path, fingerprint: Fingerprint, owner: Owner) -> Self {
+        Self { version, path, fingerprint, owner, bytes: OnceCell::new() }
+    }
+
+    pub(super) const fn is_small(&self) -> bool {
+        self.version.size <= SMALL_OBJECT_MAX_BYTES
+    }
 }
 
 /// What came of a delta.
@@ -125,7 +133,7 @@ impl Transfer {
         }
         let path = if path.is_file() { path.to_path_buf() } else { self.own_path(version) };
         let fingerprint = self.look_at_local(&path, version)?;
-        let target = Target { version, path: &path, fingerprint, owner };
+        let target = Target::new(version, &path, fingerprint, owner);
         if presence != Presence::Absent {
             return self.store_beside(&target, meter);
         }
@@ -142,7 +150,7 @@ impl Transfer {
     ///
     /// Where one chain has a gap, the chain of the version before may have the same: only this repairs for sure.
     fn store_beside(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(&target.version.oid)?;
+        let _lock = self.lock(target.version)?;
         let stored = self.store_whole(target, meter)?;
         self.offer(target, stored);
         Ok(stored)
@@ -185,11 +193,11 @@ impl Transfer {
     pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let path = self.own_path(version);
         let fingerprint = self.look_at_local(&path, version)?;
-        self.store_locked(&Target { version, path: &path, fingerprint, owner: Owner::GitLfs }, earlier, meter)
+        self.store_locked(&Target::new(version, &path, fingerprint, Owner::GitLfs), earlier, meter)
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(&target.version.oid)?;
+        let _lock = self.lock(target.version)?;
         // Another process may have stored it while this one waited, or another machine since the last listing.
         if self.is_known(target.version)? && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
@@ -316,21 +324,32 @@ impl Transfer {
         }
         let chain = chain_with(&name, target.version.size, &proven, &base.chain);
         let depth = chain.depth();
-        self.depot.remember(chain);
+        self.remember(chain);
         Ok(Tried::Stored(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
     }
 
-    /// Reads the object into one piece, whose bytes cannot change any more.
-    pub(super) fn target_bytes(&self, target: &Target<'_>, meter: &Meter) -> Result<Bytes> {
-        let read = self.read_proven(target.path, target.version, meter);
-        match read.map_err(|source| Error::disk("read the object", source))? {
-            Some(bytes) => Ok(bytes),
-            // Read again, to say what it is instead.
-            None => {
-                self.prove_local(target.path, target.version)?;
-                Err(Error::Internal(format!("{} changes while it is read", target.path.display())))
-            }
+    /// Reads the object into one piece, whose bytes cannot change any more; a small one once only.
+    pub(super) fn target_bytes(&self, target: &Target<'_>, meter: &Meter) -> Result<Rc<Bytes>> {
+        if let Some(held) = target.bytes.get() {
+            return Ok(Rc::clone(held));
         }
+        let read = self.read_proven(target.path, target.version, meter);
+        let Some(bytes) = read.map_err(|source| Error::disk("read the object", source))? else {
+            // Read again, to say what it is instead.
+            self.prove_local(target.path, target.version)?;
+            let what = format!("{} changes while it is read", target.path.display());
+            return Err(Error::Internal(what));
+        };
+        let bytes = Rc::new(bytes);
+        if target.is_small() {
+            target.bytes.get_or_init(|| Rc::clone(&bytes));
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the bytes of a small object; larger ones are read piece by piece.
+    pub(super) fn small_bytes(&self, target: &Target<'_>) -> Result<Option<Rc<Bytes>>> {
+        target.is_small().then(|| self.target_bytes(target, &Meter::silent())).transpose()
     }
 
     /// Gets the bytes of a base, from this machine if they are here; `None` when no source has the right ones.
@@ -378,24 +397,8 @@ impl Transfer {
         chain: &Chain,
         encode: impl FnOnce(&mut dyn Write) -> codec::Result<Option<Encoded>>,
     ) -> Result<Option<Draft>> {
-        let disk_failed = |source| Error::disk("write a temporary file", source);
-        let mut file = self.workspace.file().map_err(disk_failed)?;
-        // The header says what encoding found: its place is kept free.
-        file.write_all(&vec![0; Header::size(chain.depth())]).map_err(disk_failed)?;
-        let mut sink = io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut());
-        let Some(encoded) = unless_faulty(encode(&mut sink), target.version)? else { return Ok(None) };
-        sink.flush().map_err(disk_failed)?;
-        drop(sink);
-        let header = Header {
-            id,
-            object_size: target.version.size,
-            written_size: encoded.written_size,
-            chain: chain.clone(),
-        };
-        disk::rewind(file.as_file_mut()).map_err(disk_failed)?;
-        file.write_all(&header.to_bytes()).map_err(disk_failed)?;
-        let stored_size = file.as_file().metadata().map_err(disk_failed)?.len();
-        Ok(Some(Draft { file, encoded, stored_size }))
+        let begun = Begun { id, object_size: target.version.size, chain };
+        unless_faulty(Draft::write(&begun, &self.workspace, encode), target.version)
     }
 
     fn verdict(&self, target: &Target<'_>, base: &Settled, bounds: Bounds, draft: &Draft) -> Result<Verdict> {
@@ -411,11 +414,12 @@ impl Transfer {
 
     /// Returns what a whole copy would take.
     fn measure_whole(&self, target: &Target<'_>) -> Result<u64> {
-        let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+        let held = self.small_bytes(target)?;
+        let mut reader = self.reader(target, held.as_deref())?;
         let mut counter = Counter(0);
         let size = target.version.size;
         codec::encode_whole(
-            &mut reader,
+            &mut *reader,
             size,
             &self.work(&Permit::small(), &|_| self.cancel.check()),
             &mut counter,
@@ -435,14 +439,15 @@ impl Transfer {
             return Ok(Some(Proven(draft)));
         }
         let failed = |source| Error::disk("read a temporary file", source);
-        let mut payload = draft.file.reopen().map_err(failed)?;
-        let header = Header::read(&mut payload)?;
+        let mut payload = draft.open().map_err(failed)?;
+        let header = Header::read(&mut *payload)?;
         let mut sink = Hashing::new(io::sink());
         let size = target.version.size;
         let watch = |done| self.step(meter, done);
         let permit = self.permit(draft.encoded.codec, size)?;
         let work = self.work(&permit, &watch);
-        let decoded = codec::decode(draft.encoded.codec, base, &mut payload, size, &work, &mut sink);
+        let decoded = codec::decode(draft.encoded.codec, base, &mut *payload, size, &work, &mut sink);
+        drop(payload);
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
         }
@@ -459,11 +464,9 @@ impl Transfer {
     }
 
     fn publish_proven(&self, name: CopyName, proven: &Proven, meter: &Meter) -> Result<()> {
-        let source = Source::File { path: proven.0.file.path(), size: proven.0.stored_size };
-        let digest =
-            proven.0.file.reopen().and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
+        let digest = proven.0.hash(&|| self.cancel.check());
         let digest = digest.map_err(|source| Error::disk("read a temporary file", source))?;
-        let body = Body { source, digest, sent: &|count| meter.add(count) };
+        let body = Body { source: proven.0.source(), digest, sent: &|count| meter.add(count) };
         self.depot.publish(&name, &body).map_err(|error| self.depot_error(error))?;
         Ok(())
     }
@@ -500,10 +503,11 @@ impl Transfer {
             return Ok(None);
         }
         let size = target.version.size;
-        let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
+        let held = self.small_bytes(target)?;
+        let mut reader = self.reader(target, held.as_deref())?;
         self.draft(target, id, &Chain::default(), |sink| {
             let watch = |done| self.step(meter, done);
-            codec::encode_whole(&mut reader, size, &self.work(&Permit::small(), &watch), sink).map(Some)
+            codec::encode_whole(&mut *reader, size, &self.work(&Permit::small(), &watch), sink).map(Some)
         })
     }
 
@@ -517,7 +521,7 @@ impl Transfer {
         meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Full { codec: Some(proven.0.encoded.codec) } };
         self.publish_proven(name, proven, meter)?;
-        self.depot.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
+        self.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
         Ok(Stored::Whole { size: proven.0.stored_size })
     }
 
@@ -526,20 +530,23 @@ impl Transfer {
         let Version { oid, size } = target.version;
         meter.stage(100, size);
         let name = CopyName { id: self.new_id(target)?, shape: Shape::Full { codec: None } };
-        let body = Body {
-            source: Source::File { path: target.path, size },
-            digest: oid,
-            sent: &|count| meter.add(count),
+        let held = self.small_bytes(target)?;
+        let source = match &held {
+            Some(bytes) => Source::Bytes(bytes),
+            None => Source::File { path: target.path, size },
         };
+        let body = Body { source, digest: oid, sent: &|count| meter.add(count) };
         let published = self.depot.publish(&name, &body);
         if matches!(published, Err(depot::Error::Store(store::Error::Digest { .. }))) {
             self.prove_local(target.path, target.version)?;
         }
-        // A file that changed under our hands is the better reason for whatever went wrong.
-        self.check_unchanged(target)?;
+        if held.is_none() {
+            // A file that changed under our hands is the better reason for whatever went wrong.
+            self.check_unchanged(target)?;
+        }
         published.map_err(|error| self.depot_error(error))?;
         let own = Link { id: name.id, codec: None, object_size: size, stored_size: size, written_size: size };
-        self.depot.remember(Chain { links: vec![own] });
+        self.remember(Chain { links: vec![own] });
         Ok(Stored::Whole { size })
     }
 
@@ -552,8 +559,22 @@ impl Transfer {
         self.prove_local(target.path, target.version)
     }
 
+    /// Opens the object, or reads what is held of it.
+    fn reader<'b>(&self, target: &Target<'_>, held: Option<&'b Bytes>) -> Result<Box<dyn io::Read + 'b>> {
+        Ok(match held {
+            Some(bytes) => Box::new(&bytes[..]),
+            None => {
+                Box::new(File::open(target.path).map_err(|source| Error::disk("read the object", source))?)
+            }
+        })
+    }
+
     /// Compresses a few samples, so that nothing incompressible is packed in vain.
     fn looks_packable(&self, target: &Target<'_>) -> Result<bool> {
+        if target.is_small() {
+            // All of it would be one sample.
+            return Ok(true);
+        }
         let failed = |source| Error::disk("read the object", source);
         let mut file = File::open(target.path).map_err(failed)?;
         let (mut taken, mut packed) = (0, Counter(0));
@@ -618,7 +639,7 @@ impl Write for Counter {
 }
 
 /// Takes a fault of a codec, which costs bytes but not the push, for nothing to be gained.
-fn unless_faulty(outcome: codec::Result<Option<Encoded>>, version: Version) -> Result<Option<Encoded>> {
+fn unless_faulty<T>(outcome: codec::Result<Option<T>>, version: Version) -> Result<Option<T>> {
     match outcome {
         Err(error) if !matches!(error, codec::Error::Io(_)) => {
             tracing::error!(oid = %version.oid, %error, "a codec failed: not used");
@@ -637,8 +658,8 @@ mod tests {
     fn a_fault_of_a_codec_does_not_fail_the_push_and_a_full_disk_does() {
         let version = Version { oid: Oid::of(b"abc"), size: 3 };
         let fault = codec::Error::Corrupt { reason: "segments overlap".into() };
-        assert!(matches!(unless_faulty(Err(fault), version), Ok(None)));
+        assert!(matches!(unless_faulty::<Encoded>(Err(fault), version), Ok(None)));
         let full = codec::Error::Io(io::ErrorKind::StorageFull.into());
-        assert!(unless_faulty(Err(full), version).is_err());
+        assert!(unless_faulty::<Encoded>(Err(full), version).is_err());
     }
 }

@@ -435,7 +435,7 @@ fn foreign_keys_and_bytes_in_a_store_are_looked_at_without_harm() {
 fn what_a_machine_remembers_may_be_garbage() {
     let folder = tempfile::tempdir().expect("a folder");
     let seen = || Depot::new(Box::new(store_with("x", b"")), Some(folder.path().to_owned()));
-    seen().remember(Chain { links: vec![link(2), link(1)] });
+    seen().remember(Chain { links: vec![link(2), link(1)] }, None);
     let oids: Vec<_> = (0..9).map(|number| Oid::of(&[number])).collect();
     let depot = seen();
     oids.iter().for_each(|oid| drop(depot.look_recently(oid).expect("a look")));

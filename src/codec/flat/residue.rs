@@ -123,7 +123,8 @@ struct Walk<'a, C, M> {
     bytes: M,
     mismatches: MismatchModel<M>,
     edits: Edits,
-    fields: FieldModel,
+    /// Made when the first address is predicted: most targets have none, and its tables are large.
+    fields: Option<Box<FieldModel>>,
     pieces: PieceModel,
     /// Base minus target of the last segment.
     shift: i64,
@@ -151,7 +152,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             bytes: M::new(Purpose::Literals, group.len),
             mismatches: MismatchModel::new(group.len),
             edits: Edits::default(),
-            fields: FieldModel::default(),
+            fields: None,
             pieces: PieceModel::default(),
             shift: group.shift,
         }
@@ -370,7 +371,7 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
             // Found ahead of their use, so that what is known of their targets is loaded in time.
             let mut batch = [None; OPERANDS_AHEAD];
             for (slot, found) in batch.iter_mut().zip(&mut scan) {
-                self.fields.warm(old.image, found.target);
+                self.fields.get_or_insert_default().warm(old.image, found.target);
                 *slot = Some(found);
             }
             for found in batch.iter().flatten() {
@@ -402,7 +403,8 @@ impl<'a, C: Coder, M: ByteModel> Walk<'a, C, M> {
     fn field(&mut self, addresses: &Addresses, field: &Field, at: usize) -> bool {
         let (form, known) = (field.form, self.known);
         let new = || form.read(known, at);
-        let Some(value) = self.fields.code(&mut self.coder, addresses, field, new) else {
+        let Some(value) = self.fields.get_or_insert_default().code(&mut self.coder, addresses, field, new)
+        else {
             return false;
         };
         let (at, width) = (at - self.group.start, form.width());

@@ -50,8 +50,9 @@ impl S3Store {
 
 impl ArtefactStore for S3Store {
     fn find(&self, key: &Key) -> Result<Option<Found>> {
-        let seen = self.run(async {
-            self.head(key).await.map_err(|fault| fault.into_error(Verb::Get, key.as_str(), None))
+        let seen = self.run_alone(async |client| {
+            let seen = self.head(client, key).await;
+            seen.map_err(|fault| fault.into_error(Verb::Get, key.as_str(), None))
         })?;
         Ok(seen.map(|seen| Found {
             checksum: seen.checksum(),

@@ -19,7 +19,7 @@ use super::credentials::{Chain, Renewing};
 use super::fault::Fault;
 use super::options::{Anonymous, Certificates};
 use super::watch::Watched;
-use super::{AtomicBool, Error, Result, S3Store, Service, Verb, retry};
+use super::{AtomicBool, Error, OnceLock, Result, Runtime, S3Store, Service, Verb, Way, retry};
 use crate::model::S3Location;
 
 impl S3Store {
@@ -36,18 +36,29 @@ impl S3Store {
                 () = self.cancel.raised() => Err(Error::Cancelled),
             }
         })?;
-        let style = wants_path_style(&self.location);
-        let client = |path_style| Client::from_conf(config.clone().force_path_style(path_style).build());
-        // What the user says, and what AWS wants, is no guess.
-        let is_guess = self.location.path_style.is_none() && self.location.endpoint.is_some();
-        let other_style = is_guess.then(|| client(!style));
+        let single = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Settings { reason: format!("cannot watch connections: {error}") })?;
+        // A connection belongs to the runtime that it was made in: clients of two have none in common.
+        let http = http_client(self.options.access.certificates.as_ref(), ProxyConfig::from_env())?;
         Ok(Service {
-            client: client(style),
-            other_style,
+            serial: self.way(config.clone().http_client(http), single),
+            parallel: self.way(config, runtime),
             uses_other: AtomicBool::new(false),
             anonymous,
-            runtime,
         })
+    }
+
+    fn way(&self, config: aws_sdk_s3::config::Builder, runtime: Runtime) -> Way {
+        Way {
+            clients: OnceLock::new(),
+            config,
+            path_style: wants_path_style(&self.location),
+            // What the user says, and what AWS wants, is no guess.
+            is_guess: self.location.path_style.is_none() && self.location.endpoint.is_some(),
+            runtime,
+        }
     }
 
     /// Prepares the client, and says whether it asks as nobody.

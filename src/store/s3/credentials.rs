@@ -18,6 +18,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use tokio::runtime::Handle;
 
 use super::retry;
 use crate::clock;
@@ -77,6 +78,8 @@ pub(super) struct Renewing(Arc<State>);
 #[derive(Debug)]
 struct State {
     chain: Chain,
+    /// Where the chain is asked, whoever needs its answer: its connections live on there.
+    runtime: Handle,
     /// Locked while they are renewed: whoever needs them meanwhile waits for the new ones.
     held: tokio::sync::Mutex<Option<Credentials>>,
     /// The session that the service called expired.
@@ -84,8 +87,10 @@ struct State {
 }
 
 impl Renewing {
+    /// Is made in the runtime that the chain is to be asked in.
     pub(super) fn new(chain: Chain) -> Self {
-        Self(Arc::new(State { chain, held: tokio::sync::Mutex::default(), refused: Mutex::default() }))
+        let (runtime, held, refused) = (Handle::current(), tokio::sync::Mutex::default(), Mutex::default());
+        Self(Arc::new(State { chain, runtime, held, refused }))
     }
 
     /// Returns whether there are no credentials at all. Any other fault is left to the first request.
@@ -96,13 +101,13 @@ impl Renewing {
     async fn provide(&self) -> Result {
         let mut held = self.0.held.lock().await;
         let refused = self.take_refused();
-        let Some(current) = held.as_ref() else { return Ok(held.insert(self.0.chain.ask().await?).clone()) };
+        let Some(current) = held.as_ref() else { return Ok(held.insert(self.ask().await?).clone()) };
         let is_refused = refused.is_some_and(|session| session == session_of(current));
         if !is_refused && !expires_soon(current) {
             return Ok(current.clone());
         }
         tracing::debug!(is_refused, "renewing credentials");
-        let fresh = match self.0.chain.ask().await {
+        let fresh = match self.ask().await {
             Ok(fresh) => fresh,
             // They are good for some seconds yet.
             Err(error) if !is_refused && !has_expired(current) => {
@@ -117,6 +122,12 @@ impl Renewing {
             ));
         }
         Ok(held.insert(fresh).clone())
+    }
+
+    async fn ask(&self) -> Result {
+        let chain = self.0.chain.clone();
+        let asked = self.0.runtime.spawn(async move { chain.ask().await }).await;
+        asked.unwrap_or_else(|error| Err(CredentialsError::provider_error(error)))
     }
 
     fn take_refused(&self) -> Option<Session> {

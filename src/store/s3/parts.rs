@@ -207,7 +207,7 @@ impl S3Store {
             return Ok(());
         };
         let refused = fault.says_nothing_was_stored();
-        let outcome = self.settle(order, fault).await;
+        let outcome = self.settle(&upload.target.client, order, fault).await;
         match &outcome {
             Ok(()) => upload.forget(),
             Err(error) if refused && !matches!(error, Error::Credentials { .. }) => {
