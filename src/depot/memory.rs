@@ -1,11 +1,12 @@
 //! What the machine remembers of settled copies: one small file per object, written anew in one step.
 //!
-//! Everything here may vanish or be wrong at any time: it saves requests and decides nothing.
+//! Everything here may vanish or be damaged at any time: it saves requests and decides nothing but what a new copy says
+//! of its chain, and so it is sealed.
 
 use std::fs;
 use std::path::PathBuf;
 
-use super::Settled;
+use super::{Settled, sealed};
 use crate::codec::Header;
 use crate::disk;
 use crate::model::{Chain, Key, Link, Oid};
@@ -27,7 +28,7 @@ impl Memory {
 
     /// Returns the settled copy of an object that was last remembered.
     pub(super) fn get(&self, oid: &Oid) -> Option<Settled> {
-        let bytes = fs::read(self.path(oid)?).ok()?;
+        let bytes = sealed::read(&self.path(oid)?)?;
         let header = Header::read(&mut &bytes[..]).ok()?;
         let mut reader = bytes.get(Header::size(header.chain.depth())..)?;
         let (stored_size, rest) =
@@ -58,7 +59,7 @@ impl Memory {
         let mut bytes = header.to_bytes();
         bytes.extend(own.stored_size.to_le_bytes());
         bytes.extend(own.codec.map_or([0; 8], |codec| *codec.as_bytes()));
-        if let Err(error) = disk::replace(&path, &bytes) {
+        if let Err(error) = sealed::write(&path, &bytes) {
             tracing::debug!(%error, "cannot remember a copy");
         }
     }
