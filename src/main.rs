@@ -17,8 +17,10 @@ use lfs_delta::model::limits::CANCEL_PATIENCE;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cancel = Cancel::default();
-    match run(arguments.command, &cancel) {
+    let mut output = Output { writer: io::stdout(), is_closed: false };
+    match run(arguments.command, &cancel, &mut output) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(_) if output.is_closed => end_by_broken_pipe(),
         Err(error) => {
             // Nobody may be listening, which changes nothing.
             let _ = writeln!(io::stderr(), "error: {}", error.report());
@@ -27,7 +29,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
+/// What a command prints to, and whether its reader has gone away.
+struct Output {
+    writer: io::Stdout,
+    is_closed: bool,
+}
+
+impl Output {
+    fn note<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        self.is_closed |= outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        outcome
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.writer.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.writer.flush();
+        self.note(flushed)
+    }
+}
+
+/// Ends as `cat` does when `head` has read enough: without a word, by SIGPIPE, so that nobody takes what was read for
+/// all there is.
+fn end_by_broken_pipe() -> ExitCode {
+    let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+    // What a shell makes of that signal.
+    ExitCode::from(141)
+}
+
+fn run(command: Command, cancel: &Cancel, output: &mut Output) -> Result<(), Error> {
     watch_signals(cancel)?;
     let folder =
         std::env::current_dir().map_err(|source| Error::disk("find the working directory", source))?;
@@ -42,7 +77,7 @@ fn run(command: Command, cancel: &Cancel) -> Result<(), Error> {
     start_logging("lfs-delta", command.is_verbose().then_some(io::stderr as logging::Terminal));
     end_when_cancelled(cancel.clone());
     let messages = Messages { write: Arc::new(say_aside), is_terminal: io::stderr().is_terminal() };
-    let (output, output_is_terminal) = (&mut io::stdout(), io::stdout().is_terminal());
+    let output_is_terminal = io::stdout().is_terminal();
     cli::run(command, &mut Context { folder, output, output_is_terminal, messages, cancel })
 }
 

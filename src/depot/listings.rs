@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::entries;
+use super::{entries, sealed};
 use crate::cancel::Cancel;
 use crate::clock::{self, Stopwatch};
 use crate::disk;
@@ -308,12 +308,12 @@ impl Listings {
     fn read_shared(&self, scope: &Scope) -> Option<Listing> {
         let path = self.shared.as_ref()?.join(scope.file_name());
         let begun = std::fs::metadata(&path).and_then(|data| data.modified()).ok()?;
-        let text = std::fs::read_to_string(&path).ok()?;
+        let text = String::from_utf8(sealed::read(&path)?).ok()?;
         let line = |line: &str| {
             let (size, key) = line.split_once(' ')?;
             Some(Listed { key: key.to_owned(), size: size.parse().ok()? })
         };
-        let listed: Option<Vec<_>> = text.strip_suffix("end\n")?.lines().map(line).collect();
+        let listed: Option<Vec<_>> = text.lines().map(line).collect();
         Some(Listing { begun: Stopwatch::since(begun), folders: sort(&listed?, clock::now()) })
     }
 
@@ -324,9 +324,8 @@ impl Listings {
         for Listed { key, size } in listed.iter().filter(|listed| entries(listed).is_some()) {
             text.push_str(&format!("{size} {key}\n"));
         }
-        text.push_str("end\n");
         let path = folder.join(scope.file_name());
-        match disk::replace(&path, text.as_bytes()) {
+        match sealed::write(&path, text.as_bytes()) {
             Ok(()) => disk::set_time(&path, begun.started()),
             Err(error) => tracing::debug!(%error, "cannot share a listing"),
         }

@@ -1,7 +1,7 @@
 //! What the machine remembers of settled copies: records, one after the other in a file for each shard.
 //!
-//! Everything here may vanish or be wrong at any time: it saves requests and decides nothing. Of an object the last
-//! record counts.
+//! Everything here may vanish or be damaged at any time: it saves requests and decides nothing but what a new copy says
+//! of its chain, and so each record has a checksum. Of an object the last record counts.
 //!
 //! What surprises: there is no file for each object. To make one takes a file system as long as all else that is done
 //! for a small object, and longer while others remove files. What a process that was killed left half written is

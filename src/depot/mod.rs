@@ -22,6 +22,7 @@ mod hints;
 mod listings;
 mod memory;
 mod rules;
+mod sealed;
 
 use hints::Hints;
 pub use listings::Folder;

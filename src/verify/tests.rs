@@ -1,7 +1,7 @@
-//! A check that may repair beside a push, under a scheduler.
+//! Checks and repairs beside a push, under a scheduler.
 
 use super::*;
-use crate::transfer::tests::schedule::{Deed, assert_kept, stored};
+use crate::transfer::tests::schedule::{Deed, assert_kept, assert_needed, stored};
 
 fn read_and_repair(transfer: &Transfer) -> Result<Report> {
     let request = Request { data: Some(Subset::default()), repair: true, ..Request::default() };
@@ -15,4 +15,16 @@ fn a_check_beside_a_push_gives_no_alarm() {
         report.findings.is_empty() && report.repaired == Repaired::default()
     };
     assert_kept(&stored(3, 1), &[Deed::Push(2), Deed::Other(&is_sound)]);
+}
+
+/// The push has the base at hand and does not see that its copy's base is damaged; the repair has no object at all. Either
+/// the push sees the tombstone of its base after the PUT, or the repair sees the delta in the listing after the tombstone
+/// and condemns it, too: then the next push stores it again. Without the look the machine remembers as settled what
+/// nobody can restore.
+#[test]
+fn without_a_look_after_the_put_what_a_repair_gave_up_is_taken_for_stored() {
+    let world = stored(3, 2);
+    world.damage(0);
+    let works = |transfer: &Transfer| read_and_repair(transfer).is_ok();
+    assert_needed(&world, "R4c", &[Deed::PushTwice(2), Deed::Other(&works)]);
 }

@@ -15,6 +15,7 @@ use crate::support::fake_lfs::{FakeLfs, Transfer, download_event, upload_event};
 use crate::support::run::wait_until;
 use crate::support::s3::{Fault, Kind, S3Server, any, on};
 use crate::support::sandbox::{Sandbox, files_below};
+use crate::support::trace::Act;
 use crate::world::{Object, World, assert_report};
 
 /// Far more than the second that an agent has to end, far less than any time-out of the network.
@@ -241,6 +242,34 @@ fn each_request_gets_one_answer_of_its_own_and_failures_do_not_end_the_agent() {
         }
     }
     assert_eq!(rest(&mut agent), [] as [Value; 0]);
+}
+
+/// Whoever starts a thread where the machine gives none panics: here git's and the store's readers do, at the beginning
+/// of a process and in the middle of a transfer.
+#[test]
+fn a_panic_is_the_answer_to_its_request_and_the_agent_goes_on() {
+    for world in [World::on_directory(), World::on_s3()] {
+        let objects = world.pushed(versions(18, 20_000, 3));
+        world.add_machine("b");
+        let (next, path) = world.local(noise(19, 10_000));
+        let mut agent = FakeLfs::traced(world.agent_command("b"), Act::Watch).accepted("upload");
+        let tracee = agent.tracee().clone();
+        tracee.refuse_threads(true);
+        assert_report(&agent.upload(&next.oid, next.size(), &path).failed(), "E9001", &["thread"]);
+        tracee.refuse_threads(false);
+        agent.upload(&next.oid, next.size(), &path).succeeded();
+        assert_eq!(agent.init("download"), json!({}));
+        let [_, _, last] = &objects[..] else { panic!("three versions") };
+        tracee.refuse_threads(true);
+        assert_report(&agent.download(&last.oid, last.size()).failed(), "E9001", &["thread"]);
+        assert_eq!(world.temporary_files("b"), [] as [PathBuf; 0], "left behind");
+        tracee.refuse_threads(false);
+        let file = agent.download(&last.oid, last.size()).succeeded().path();
+        assert!(fs::read(file).expect("a file") == last.bytes);
+        assert_eq!(rest(&mut agent), [] as [Value; 0]);
+        assert!(agent.wait(PROMPTLY).expect("an end").success());
+        assert_eq!(agent.stderr(), "");
+    }
 }
 
 #[test]

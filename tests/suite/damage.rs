@@ -8,11 +8,10 @@ use std::process::Command;
 use lfs_delta::codec::{self, Effort, Header, Memory, Work};
 use lfs_delta::model::{Chain, CodecName, CopyId, CopyName, Entry, Key, Link, Nonce, Oid, Shape};
 
-use crate::support::data::{Random, edited, noise, text, versions};
+use crate::support::data::{edited, noise, text, versions};
 use crate::support::endpoint::closed_url;
 use crate::support::fake_lfs::{FakeLfs, download_event};
 use crate::support::mounts::{on_small_disk, with_read_only};
-use crate::support::run::is_soak;
 use crate::support::s3::{Fault, Kind, any, on};
 use crate::world::{MANIFEST, Object, World, assert_report};
 
@@ -759,44 +758,4 @@ fn condemned_copies_are_read_but_never_relied_upon() {
     world.push(&objects[1]);
     assert_eq!(world.keys(&objects[1].folder()).len(), 3);
     assert_eq!(world.get("lfs-delta.json"), MANIFEST.as_bytes());
-}
-
-/// A bit is flipped in the object, in its base, or in the cached base, and then the object is pushed.
-#[test]
-fn whatever_bit_flips_on_this_machine_nothing_wrong_is_stored() {
-    let world = World::on_directory();
-    world.add_machine("cold");
-    let bodies = versions(65, 20_000, 2);
-    let base = world.pushed(bodies[..1].to_vec()).remove(0);
-    let object = world.commit("file.bin", bodies[1].clone());
-    let places =
-        [world.local_path("a", &object), world.local_path("a", &base), world.cached_path("a", &base)];
-    assert!(places.iter().all(|place| place.is_file()), "{places:?}");
-    let still = world.still();
-    let (mut stored, mut refused) = (0, 0);
-    for seed in 0..if is_soak() { 1000 } else { 12 } {
-        world.restore(&still);
-        let mut random = Random::new(seed);
-        let place = &places[seed as usize % places.len()];
-        let mut bytes = fs::read(place).expect("a file");
-        let at = random.below(bytes.len());
-        bytes[at] ^= 1 << random.below(8);
-        // Not through its name: cache and git-lfs may share one file.
-        fs::remove_file(place).and_then(|()| fs::write(place, bytes)).expect("a file");
-        let transfer = world.upload(&object);
-        match transfer.code() {
-            None => {
-                assert_ne!(*place, places[0], "seed {seed}: a damaged object was stored");
-                let mut cold = world.start("cold", "download");
-                crate::scene::fetch(&mut cold, &object).unwrap_or_else(|code| panic!("seed {seed}: E{code}"));
-                cold.terminate();
-                stored += 1;
-            }
-            Some(code) => {
-                assert_eq!((place, code), (&places[0], 5001), "seed {seed}");
-                refused += 1;
-            }
-        }
-    }
-    println!("{stored} stored and readable, {refused} refused, 0 wrong");
 }

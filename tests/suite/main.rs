@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod durable;
 mod engines;
+mod flips;
 mod formats;
 mod frozen;
 mod fuzz;

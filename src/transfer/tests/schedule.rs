@@ -146,6 +146,9 @@ pub(crate) enum Deed<'a> {
     Push(usize),
     /// Does so in a process that remembers nothing.
     PushAfresh(usize),
+    /// Does so on a machine that remembers what it stored, and once more when all others have ended: what was damaged
+    /// before is none of a push's business, but what a repair condemns the next push stores again.
+    PushTwice(usize),
     /// Downloads a version.
     Pull(usize),
     /// Condemns the copy of a version, looks for what depends on it, and deletes it if nothing does.
@@ -156,7 +159,7 @@ pub(crate) enum Deed<'a> {
     Delete(usize),
     /// Stores a version once more and whole, condemns its other copy, and deletes that.
     Repack(usize),
-    /// Does anything else.
+    /// Does anything else, on a machine that has nothing.
     Other(Check<'a>),
 }
 
@@ -174,6 +177,12 @@ impl World {
         let mut entries =
             files.keys().filter(|key| key.starts_with(&folder)).filter_map(|key| Entry::parse(key));
         entries.find_map(|entry| if let Entry::Copy(name) = entry { Some(name) } else { None })
+    }
+
+    /// Damages the copy of a version.
+    pub(crate) fn damage(&self, number: usize) {
+        let key = Key::copy(&self.copy_of(number).expect("a copy")).to_string();
+        self.store.files().get_mut(&key).expect("its bytes").iter_mut().for_each(|byte| *byte ^= 1);
     }
 
     fn condemn(&self, id: &CopyId) {
@@ -201,15 +210,21 @@ impl World {
 }
 
 impl Scenario<'_> {
+    /// Where `PushTwice` remembers what it stored, from one process to the next and not to the next order.
+    fn memory(&self) -> PathBuf {
+        self.world.repo().join(".git/memory")
+    }
+
     /// Does one deed; returns whether nothing was lost by it as far as it can tell itself.
     fn act(&self, deed: Deed<'_>, actor: usize, gate: &Arc<Gate>, rule: &'static str, folder: &Path) -> bool {
         let world = self.world;
-        let transfer = |folder: &Path| {
+        let transfer_with = |folder: &Path, memory: Option<PathBuf>| {
             let store = Scheduled { store: world.store.clone(), gate: Arc::clone(gate), actor };
-            let mut transfer = world.transfer_on(Box::new(store), folder, None);
+            let mut transfer = world.transfer_on(Box::new(store), folder, memory);
             transfer.depot.set_rules(Rules::without(rule));
             transfer
         };
+        let transfer = |folder: &Path| transfer_with(folder, None);
         match deed {
             Deed::Push(number) | Deed::PushAfresh(number) => {
                 let version = world.versions[number].0;
@@ -219,7 +234,11 @@ impl Scenario<'_> {
                 gate.lock().needed.extend(worked.then_some(number));
                 worked
             }
-            Deed::Other(check) => check(&transfer(world.repo())),
+            Deed::PushTwice(number) => {
+                let transfer = transfer_with(world.repo(), Some(self.memory()));
+                transfer.upload(world.versions[number].0, Path::new(""), &Meter::silent()).is_ok()
+            }
+            Deed::Other(check) => check(&transfer(folder)),
             Deed::Pull(number) => {
                 transfer(folder).download(world.versions[number].0, &Meter::silent()).is_ok()
             }
@@ -269,9 +288,17 @@ impl Scenario<'_> {
         }
     }
 
+    /// Uploads a version where it was uploaded before, while nobody else acts.
+    fn push_again(&self, number: usize) -> bool {
+        let transfer = self.world.transfer_with(self.world.repo(), Some(self.memory()));
+        transfer.upload(self.world.versions[number].0, Path::new(""), &Meter::silent()).is_ok()
+    }
+
     /// Plays one order; returns whether an object was lost.
     fn loses(&self, rule: &'static str, elsewhere: &Path, choose: &mut dyn FnMut(&[usize]) -> usize) -> bool {
         self.world.store.files().clone_from(&self.files);
+        // There is none where nobody remembers.
+        let _ = std::fs::remove_dir_all(self.memory());
         let gate = Gate::of(self.deeds.len());
         let worked: Vec<bool> = std::thread::scope(|scope| {
             let actors: Vec<_> = (0..self.deeds.len())
@@ -290,6 +317,9 @@ impl Scenario<'_> {
         self.deeds.iter().zip(worked).any(|(deed, worked)| match deed {
             Deed::Push(number) | Deed::PushAfresh(number) => {
                 worked && !self.world.is_readable(*number, elsewhere)
+            }
+            Deed::PushTwice(number) => {
+                worked && !(self.push_again(*number) && self.world.is_readable(*number, elsewhere))
             }
             Deed::Pull(_) | Deed::Other(_) => !worked,
             _ => false,
@@ -380,7 +410,7 @@ impl Scenario<'_> {
 }
 
 /// Fails the test unless nothing is lost with all rules, and something is without one of them.
-fn assert_needed(world: &World, rule: &'static str, deeds: &[Deed<'_>]) {
+pub(crate) fn assert_needed(world: &World, rule: &'static str, deeds: &[Deed<'_>]) {
     let orders = assert_kept(world, deeds);
     assert!(orders > 3, "only {orders} orders");
     let files = world.store.files().clone();

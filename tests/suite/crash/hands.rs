@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{World, buckets, points, worlds};
@@ -45,21 +46,35 @@ impl Hand<'_> {
         (said.ends_with(b"\n"), tracee.has_acted())
     }
 
-    /// Kills it at every change of a file. After each death, and once more after the same command, `check` looks whether
-    /// all is well; it is told whether the command said that it had done its work.
+    /// The number of changes that it makes when nothing happens, and those of them that are below `out`, where users look.
+    fn changes(&self) -> (usize, Vec<usize>) {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let (tracee, _child) = Tracee::start(command, Act::Watch);
+        assert!(wait_until(PATIENCE, || tracee.status().is_some()), "{} hangs", self.name);
+        let changes = tracee.changes();
+        let paths: Vec<_> =
+            changes.iter().map(|change| &change.path).filter(|path| path.is_absolute()).collect();
+        let is_shown = |path: &Path| path.iter().any(|part| part == "out");
+        (paths.len(), (1..).zip(&paths).filter(|(_, path)| is_shown(path)).map(|(nth, _)| nth).collect())
+    }
+
+    /// Kills it at every change of a file, or at some and all that users would see. After each death, and once more after
+    /// the same command, `check` looks whether all is well; it is told whether the command said that it had done its work.
     fn die_at_every_change(&self, stride: usize, check: &dyn Fn(bool)) {
         let still = (Still::of(self.sandbox.root()), self.server.map(S3Server::still));
+        let (all, shown) = self.changes();
+        let shown = shown.into_iter().flat_map(|nth| [(nth, When::Before), (nth, When::After)]);
         let mut tried = 0;
-        for (nth, when) in points(stride) {
+        for (nth, when) in shown.chain(points(stride).take_while(|(nth, _)| *nth <= all)) {
             still.0.restore();
             self.server.zip(still.1.as_ref()).into_iter().for_each(|(server, still)| server.restore(still));
             let (said, died) = self.play(Act::Kill(nth, when));
-            if !died {
-                break;
+            if died {
+                println!("{}: killed {when:?} change {nth}", self.name);
+                self.assert_outlived(said, check);
+                tried += 1;
             }
-            println!("{}: killed {when:?} change {nth}", self.name);
-            self.assert_outlived(said, check);
-            tried += 1;
         }
         println!("{}: {tried} points at changes of files", self.name);
         assert!(tried > 0, "{}: none was tried", self.name);

@@ -61,6 +61,7 @@ struct State {
     changes: Vec<Change>,
     acted: bool,
     thawed: bool,
+    refuses_threads: bool,
     status: Option<ExitStatus>,
 }
 
@@ -128,6 +129,11 @@ impl Tracee {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.shared.change(|state| state.thawed = true);
+    }
+
+    /// Lets it start no thread any more, as on a machine that has too many; or lets it again (x86-64 only).
+    pub fn refuse_threads(&self, refuses: bool) {
+        self.shared.change(|state| state.refuses_threads = refuses);
     }
 
     /// Kills it, if it lives.
@@ -207,6 +213,12 @@ impl Tracer {
 
     fn begun(&mut self, thread: i32) {
         let Some(call) = Call::begun_by(thread) else { return };
+        if call.starts_thread() && self.shared.lock().refuses_threads {
+            fail(thread);
+            let change = Change { call: "thread", path: PathBuf::new(), text: String::new(), worked: false };
+            self.pending.insert(thread, Some(Pending { change, number: 0, error: Some(libc::EAGAIN) }));
+            return;
+        }
         let Some((change, is_counted)) = call.change() else { return };
         self.count += usize::from(is_counted);
         let number = if is_counted { self.count } else { 0 };
@@ -339,6 +351,16 @@ impl Call {
     fn result_of(thread: i32) -> Option<i64> {
         let info = Call::info(thread).filter(|info| info[0] == libc::PTRACE_SYSCALL_INFO_EXIT)?;
         Some(i64::from_ne_bytes(info[24..32].try_into().expect("eight bytes")))
+    }
+
+    /// Whether it starts a thread, and not a program.
+    fn starts_thread(&self) -> bool {
+        let flags = match self.number {
+            libc::SYS_clone => self.arguments[0].to_ne_bytes().to_vec(),
+            libc::SYS_clone3 => self.memory(self.arguments[0], 8),
+            _ => return false,
+        };
+        flags.try_into().is_ok_and(|flags| u64::from_ne_bytes(flags) & libc::CLONE_THREAD as u64 != 0)
     }
 
     /// The change that it makes, and whether it counts: lines to a pipe are only written down.
