@@ -10,7 +10,7 @@ use crate::git::Version;
 
 impl Transfer {
     /// Makes sure that the versions before an object, nearest first, are stored, as far as they are local.
-    pub(super) fn settle_history(&self, earlier: &[Version]) -> Result<()> {
+    pub(super) fn settle_history(&self, earlier: &[Version], meter: &Meter) -> Result<()> {
         let mut missing = Vec::new();
         for (index, older) in earlier.iter().enumerate() {
             if self.seems_stored(*older)? {
@@ -19,6 +19,9 @@ impl Transfer {
             if self.local_file(*older).is_some() {
                 missing.push((*older, &earlier[index + 1..]));
             }
+        }
+        if !missing.is_empty() {
+            meter.stage(50, missing.iter().map(|(older, _)| older.size).sum());
         }
         for (older, before) in missing.into_iter().rev() {
             match self.store_once(older, before, &Meter::silent()) {
@@ -29,6 +32,7 @@ impl Transfer {
                 }
                 Err(error) => return Err(error.about("upload", older.oid)),
             }
+            meter.add(older.size);
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ impl Transfer {
         }
         let earlier = earlier.unwrap_or_else(|| self.earlier(version));
         tracing::debug!("{} earlier versions of the path are known", earlier.len());
-        self.settle_history(&earlier)?;
+        self.settle_history(&earlier, meter)?;
         self.store_locked(&target, &earlier, meter)
     }
 
@@ -226,6 +226,7 @@ impl Transfer {
         let bounds = self.bounds(target.version);
         let mut next = bounds.first_base(&tip.chain, size);
         while let Some(at) = next {
+            meter.again();
             let tried = match self.find_link(tip, at)? {
                 Some(base) => self.store_delta(target, &base, bounds, meter)?,
                 None => Tried::Unfit,
@@ -289,23 +290,24 @@ impl Transfer {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
-        meter.stage(30, base.chain.links.first().map_or(0, |link| link.object_size) + size);
-        let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(Tried::Unfit) };
+        let Some(bytes) = meter.part(10, || self.base_bytes(base, meter))? else {
+            return Ok(Tried::Unfit);
+        };
+        meter.stage(15, size);
         let target_bytes = self.target_bytes(target, meter)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
-        meter.stage(55, target.version.size);
+        meter.stage(65, size);
         let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
         drop(target_bytes);
-        match self.verdict(target, base, bounds, &draft)? {
+        match self.verdict(target, base, bounds, &draft, meter)? {
             Verdict::Keep => {}
             Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
             Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
         }
-        meter.stage(75, target.version.size);
+        meter.stage(90, size);
         let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(Tried::Unfit) };
         drop(bytes);
-        meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Delta { base: base.id(), codec: proven.0.encoded.codec } };
         self.publish_proven(name, &proven, meter)?;
         let confirmed = self.depot.base_of(&base.id()).map_err(|error| self.depot_error(error))?;
@@ -337,10 +339,12 @@ impl Transfer {
     fn base_bytes(&self, base: &Settled, meter: &Meter) -> Result<Option<Bytes>> {
         let Some(link) = base.chain.links.first() else { return Ok(None) };
         let version = Version { oid: link.id.oid, size: link.object_size };
+        meter.stage(50, version.size);
         if let Some(bytes) = self.read_at_hand(version, meter)? {
             return Ok(Some(bytes));
         }
-        match self.fetch_bytes(version) {
+        meter.again();
+        match self.fetch_bytes(version, meter) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error @ (Error::Damaged { .. } | Error::NotStored { .. } | Error::CodecUnknown { .. })) => {
                 tracing::warn!(oid = %version.oid, %error, "no base");
@@ -398,11 +402,21 @@ impl Transfer {
         Ok(Some(Draft { file, encoded, stored_size }))
     }
 
-    fn verdict(&self, target: &Target<'_>, base: &Settled, bounds: Bounds, draft: &Draft) -> Result<Verdict> {
+    fn verdict(
+        &self,
+        target: &Target<'_>,
+        base: &Settled,
+        bounds: Bounds,
+        draft: &Draft,
+        meter: &Meter,
+    ) -> Result<Verdict> {
         let size = target.version.size;
         let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
         let verdict = match bounds.judge(&base.chain, size, cost, None) {
-            Verdict::Measure => bounds.judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
+            Verdict::Measure => {
+                let whole_size = self.measure_whole(target, meter)?;
+                bounds.judge(&base.chain, size, cost, Some(whole_size))
+            }
             verdict => verdict,
         };
         tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
@@ -410,16 +424,13 @@ impl Transfer {
     }
 
     /// Returns what a whole copy would take.
-    fn measure_whole(&self, target: &Target<'_>) -> Result<u64> {
+    fn measure_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<u64> {
         let mut reader = File::open(target.path).map_err(|source| Error::disk("read the object", source))?;
         let mut counter = Counter(0);
         let size = target.version.size;
-        codec::encode_whole(
-            &mut reader,
-            size,
-            &self.work(&Permit::small(), &|_| self.cancel.check()),
-            &mut counter,
-        )?;
+        meter.stage(70, size);
+        let watch = |done| self.step(meter, done);
+        codec::encode_whole(&mut reader, size, &self.work(&Permit::small(), &watch), &mut counter)?;
         Ok(counter.0.min(size))
     }
 
@@ -459,10 +470,16 @@ impl Transfer {
     }
 
     fn publish_proven(&self, name: CopyName, proven: &Proven, meter: &Meter) -> Result<()> {
-        let source = Source::File { path: proven.0.file.path(), size: proven.0.stored_size };
-        let digest =
-            proven.0.file.reopen().and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
-        let digest = digest.map_err(|source| Error::disk("read a temporary file", source))?;
+        let size = proven.0.stored_size;
+        let source = Source::File { path: proven.0.file.path(), size };
+        meter.stage(92, size);
+        let mut hashed = Hashing::new(io::sink());
+        let read = proven.0.file.reopen().and_then(|mut file| {
+            disk::copy(&mut file, &mut hashed, &mut |bytes| self.step(meter, bytes.len() as u64))
+        });
+        read.map_err(|source| Error::disk("read a temporary file", source))?;
+        let digest = hashed.into_parts().1;
+        meter.stage(100, size);
         let body = Body { source, digest, sent: &|count| meter.add(count) };
         self.depot.publish(&name, &body).map_err(|error| self.depot_error(error))?;
         Ok(())
@@ -471,6 +488,7 @@ impl Transfer {
     fn store_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
         let id = self.new_id(target)?;
         for pack in [Self::draft_opened, Self::draft_packed] {
+            meter.again();
             meter.stage(55, target.version.size);
             let draft = pack(self, target, id, meter)?;
             let pays = |draft: &Draft| plan::is_worth_packing(target.version.size, draft.stored_size);
@@ -514,7 +532,6 @@ impl Transfer {
         proven: &Proven,
         meter: &Meter,
     ) -> Result<Stored> {
-        meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Full { codec: Some(proven.0.encoded.codec) } };
         self.publish_proven(name, proven, meter)?;
         self.depot.remember(chain_with(&name, target.version.size, proven, &Chain::default()));
