@@ -4,8 +4,8 @@
 //!
 //! A chain that is fetched in passing is kept as it is, because the versions before may be wanted, too; and the second
 //! time that one is, its objects are made one by one and kept. So a whole history costs each copy one GET per machine
-//! and two decodings, in whatever order and by however many processes it is asked for; a third one where two of them
-//! want neighbouring versions at the same moment.
+//! and at most two decodings, in whatever order and by however many processes it is asked for: one in passing, and one
+//! to make its object, by the one process that holds the lock for that.
 //!
 //! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
 //! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the
@@ -57,6 +57,10 @@ struct Step {
 }
 
 impl Step {
+    fn version(&self) -> Version {
+        Version { oid: self.name.id.oid, size: self.size }
+    }
+
     /// Returns the object of a copy that no codec made.
     fn raw(&self) -> Attempt<&[u8]> {
         let (found, size) = (self.payload.len() as u64, self.size);
@@ -273,7 +277,10 @@ impl Transfer {
                 return Ok(held);
             }
         }
-        let swift = write(&mut |sink| self.restore(&copy.name, version.size, Care::Swift, meter, sink));
+        let swift = write(&mut |sink| match copy.name.base() {
+            None => self.restore(&copy.name, version.size, Care::Swift, meter, sink),
+            Some(_) => self.restore_swiftly(&copy.name, version.size, meter, sink, &mut held),
+        });
         match swift {
             Ok(Proven::Yes) => return Ok(held),
             Err(failure @ (Failure::Fatal(_) | Failure::Unknown(..))) => return Err(failure),
@@ -312,14 +319,6 @@ impl Transfer {
         sink: &mut dyn Write,
     ) -> Attempt<()> {
         let key = Key::copy(name);
-        if care == Care::Swift && name.base().is_some() {
-            meter.stage(5, size);
-            let (header, payload) = self.fetch_copy(name, meter)?;
-            let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
-            check_size(&key, &header, size)?;
-            let last = Step { name: *name, payload, size };
-            return self.decode_chain(&header.chain, last, meter, sink);
-        }
         let mut reading = if care == Care::Swift { self.read_kept(name)? } else { self.read(name)? };
         let Some(header) = reading.header.take() else {
             return self.copy_raw(&key, &mut *reading.payload, size, meter, sink);
@@ -336,6 +335,23 @@ impl Transfer {
         }
         let base = meter.part(70, || self.base_thoroughly(&header.chain, care, depth, meter))?;
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
+    }
+
+    /// Rebuilds an object from a delta by its chain record; `held` keeps others from making the same.
+    fn restore_swiftly(
+        &self,
+        name: &CopyName,
+        size: u64,
+        meter: &Meter,
+        sink: &mut dyn Write,
+        held: &mut Option<disk::Lock>,
+    ) -> Attempt<()> {
+        let key = Key::copy(name);
+        meter.stage(5, size);
+        let (header, payload) = self.fetch_copy(name, meter)?;
+        let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
+        check_size(&key, &header, size)?;
+        self.decode_chain(&header.chain, Step { name: *name, payload, size }, meter, sink, held)
     }
 
     pub(super) fn read(&self, name: &CopyName) -> Attempt<depot::Reading> {
@@ -441,37 +457,59 @@ impl Transfer {
     }
 
     /// Rebuilds the object of a delta by its chain record: everything that is not at hand is fetched at once.
-    fn decode_chain(&self, chain: &Chain, last: Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<()> {
-        let (mut end, mut at_hand) = meter.part(15, || self.nearest_at_hand(chain, meter))?;
-        let mut lock = None;
+    ///
+    /// Eight processes may want versions of one chain. Who comes later finds what the first has fetched, and waits for an
+    /// object only where that very one is being made: `held` says so to the others.
+    fn decode_chain(
+        &self,
+        chain: &Chain,
+        last: Step,
+        meter: &Meter,
+        sink: &mut dyn Write,
+        held: &mut Option<disk::Lock>,
+    ) -> Attempt<()> {
+        let (end, mut at_hand) = meter.part(15, || self.nearest_at_hand(chain, meter))?;
+        let mut steps = Vec::new();
         if end > 0 {
-            // Eight processes may want versions of one chain: who comes later finds what the first has fetched.
             let reference = chain.reference().map(|link| link.id);
-            lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
-            // Or has even made this very object.
-            let own = Version { oid: last.name.id.oid, size: last.size };
-            meter.stage(50, last.size);
-            if let Some(bytes) = self.read_at_hand(own, meter)? {
-                meter.stage(100, last.size);
-                return self.write_object(&last.name, &bytes, meter, sink);
+            let _lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
+            if self.put_made(&last, meter, sink)? {
+                return Ok(());
             }
-            (end, at_hand) = meter.part(20, || self.nearest_at_hand(chain, meter))?;
+            (steps, at_hand) = meter.part(80, || self.approach(chain, meter))?;
         }
-        let between = &chain.links[..end];
-        let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
-        meter.stage(50, between.iter().map(|link| link.stored_size).fold(0, u64::saturating_add));
-        let mut steps = self.fetch_steps(chain, end, meter)?;
-        if is_wanted_again {
-            at_hand = meter.part(80, || self.make_each(chain, &steps, at_hand, meter))?;
-            steps.clear();
+        *held = self.lock_object(&last.name.id)?;
+        if self.put_made(&last, meter, sink)? {
+            return Ok(());
         }
-        drop(lock);
         steps.push(last);
         let decoded = self.decode_steps(&steps, at_hand.as_deref(), meter, sink);
         if matches!(decoded, Err(Failure::Copy(_))) {
             chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
         }
         decoded
+    }
+
+    /// Fetches what leads to the end of a chain: the steps that are left, and what they are made on. Those that were
+    /// fetched before are made at once.
+    fn approach(&self, chain: &Chain, meter: &Meter) -> Attempt<(Vec<Step>, Option<Bytes>)> {
+        let (end, at_hand) = meter.part(20, || self.nearest_at_hand(chain, meter))?;
+        let between = &chain.links[..end];
+        let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
+        meter.stage(60, between.iter().map(|link| link.stored_size).fold(0, u64::saturating_add));
+        let steps = self.fetch_steps(chain, end, meter)?;
+        if is_wanted_again {
+            return Ok((Vec::new(), self.make_each(chain, &steps, at_hand, meter)?));
+        }
+        Ok((steps, at_hand))
+    }
+
+    /// Writes the object of a step if somebody has made it meanwhile.
+    fn put_made(&self, step: &Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<bool> {
+        let Some(bytes) = self.read_at_hand(step.version(), &Meter::silent())? else { return Ok(false) };
+        meter.stage(100, step.size);
+        self.write_object(&step.name, &bytes, meter, sink)?;
+        Ok(true)
     }
 
     /// Makes the objects of some steps one after the other, proves and keeps each, and returns the last.
@@ -484,20 +522,29 @@ impl Transfer {
     ) -> Attempt<Option<Bytes>> {
         let mut object = base;
         for (index, step) in steps.iter().enumerate() {
-            let mut made = Hashing::new(Spill::new(&self.workspace));
-            let (base, step_alone) = (object.as_deref(), std::slice::from_ref(step));
+            let _lock = self.lock_object(&step.name.id)?;
             let share = 100 * (index + 1) / steps.len();
-            meter.part(share as u64, || self.decode_steps(step_alone, base, meter, &mut made))?;
-            let (spill, found) = made.into_parts();
-            if found != step.name.id.oid {
-                chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
-                return Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&step.name))));
-            }
-            let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
-            self.cache.offer_bytes(&found, &bytes);
-            object = Some(bytes);
+            let made = match self.read_at_hand(step.version(), &Meter::silent())? {
+                Some(made) => made,
+                None => meter.part(share as u64, || self.make(chain, step, object.as_deref(), meter))?,
+            };
+            object = Some(made);
         }
         Ok(object)
+    }
+
+    /// Makes the object of a step, proves and keeps it.
+    fn make(&self, chain: &Chain, step: &Step, base: Option<&[u8]>, meter: &Meter) -> Attempt<Bytes> {
+        let mut made = Hashing::new(Spill::new(&self.workspace));
+        self.decode_steps(std::slice::from_ref(step), base, meter, &mut made)?;
+        let (spill, found) = made.into_parts();
+        if found != step.name.id.oid {
+            chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
+            return Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&step.name))));
+        }
+        let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
+        self.cache.offer_bytes(&found, &bytes);
+        Ok(bytes)
     }
 
     /// Decodes steps one against the other, the first against `base`.
@@ -546,6 +593,13 @@ impl Transfer {
     fn lock_copy(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
         let Some(folder) = &self.lock_folder else { return Ok(None) };
         self.wait_for(&folder.join("copies").join(&id.nonce.to_string()[..3]))
+    }
+
+    /// Waits until no other process of this machine makes the object of a copy. Nobody who holds this waits for another
+    /// lock; who makes several holds one at a time.
+    fn lock_object(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        self.wait_for(&folder.join("made").join(&id.nonce.to_string()[..3]))
     }
 
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
