@@ -279,6 +279,20 @@ impl Transfer {
         self.wait_for(&folder.join(&oid.to_string()[..3]))
     }
 
+    /// Locks an object if no other process works on it; `None` where one does.
+    ///
+    /// Where nothing can be locked, nobody else is known of.
+    fn lock_if_free(&self, oid: &Oid) -> Option<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Some(None) };
+        match disk::Lock::attempt(&folder.join(&oid.to_string()[..3])) {
+            Ok(lock) => lock.map(Some),
+            Err(error) => {
+                tracing::warn!(%error, "cannot lock: working without");
+                Some(None)
+            }
+        }
+    }
+
     fn wait_for(&self, path: &Path) -> Result<Option<disk::Lock>> {
         match disk::Lock::wait(path, &self.cancel) {
             Ok(lock) => Ok(Some(lock)),

@@ -134,7 +134,7 @@ impl Transfer {
         }
         let earlier = earlier.unwrap_or_else(|| self.earlier(version));
         tracing::debug!("{} earlier versions of the path are known", earlier.len());
-        self.settle_history(&earlier, meter)?;
+        self.settle_history(version, &earlier, meter)?;
         self.store_locked(&target, &earlier, meter)
     }
 
@@ -181,15 +181,21 @@ impl Transfer {
         self.depot.presence(&version.oid).map_err(|error| self.depot_error(error))
     }
 
-    /// Stores an earlier version, unless somebody did so meanwhile.
+    /// Stores an earlier version that is locked, unless somebody did so meanwhile.
     pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let path = self.own_path(version);
         let fingerprint = self.look_at_local(&path, version)?;
-        self.store_locked(&Target { version, path: &path, fingerprint, owner: Owner::GitLfs }, earlier, meter)
+        let target = Target { version, path: &path, fingerprint, owner: Owner::GitLfs };
+        self.store_unless_known(&target, earlier, meter)
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(&target.version.oid)?;
+        let _lock = self.lock_usefully(target.version, target.version)?;
+        self.store_unless_known(target, earlier, meter)
+    }
+
+    /// Stores an object that is locked.
+    fn store_unless_known(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         // Another process may have stored it while this one waited, or another machine since the last listing.
         if self.is_known(target.version)? && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
