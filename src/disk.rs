@@ -82,15 +82,15 @@ pub fn publish(staged: tempfile::NamedTempFile, target: &Path, top: &Path) -> io
     sync_folders(parent, top)
 }
 
-/// Hashes all that a reader yields; asks `step` now and then whether to go on.
+/// Hashes all that a reader yields; tells `step` now and then of the bytes since, which says whether to go on.
 ///
 /// # Errors
 /// What the reader or `step` says.
-pub fn hash(reader: &mut dyn Read, step: &dyn Fn() -> io::Result<()>) -> io::Result<Oid> {
+pub fn hash(reader: &mut dyn Read, step: &dyn Fn(u64) -> io::Result<()>) -> io::Result<Oid> {
     let mut hasher = LongHasher::default();
     copy(reader, &mut io::sink(), &mut |bytes| {
         hasher.update(bytes);
-        step()
+        step(bytes.len() as u64)
     })?;
     Ok(hasher.finish())
 }

@@ -11,6 +11,7 @@ then compares all versions.
 
 import argparse
 import hashlib
+import os
 import pathlib
 import random
 import shutil
@@ -18,6 +19,8 @@ import shutil
 from team import Cost, Person, Report, Watch, edited, make_folder, noise, stored_bytes
 
 MORE_MAX = 1.05
+# Of the cores, while all is pushed at once: below, agents wait for each other.
+BUSY_MIN = 0.6
 
 
 class History:
@@ -85,7 +88,7 @@ def main():
     with make_folder("history") as folder:
         world = pathlib.Path(folder)
         for name in ["daily", "once"]:
-            person, store = Person(world, name, agent), world / f"{name}.store"
+            person, store = Person(world, name, agent, {"LFS_DELTA_LOG": "debug"}), world / f"{name}.store"
             remote = person.start_repository(store, "*.bin")
             push = lambda branch: person.run("git", "push", "--quiet", "origin", branch)
             with Cost() as cost:
@@ -95,11 +98,22 @@ def main():
                 person.run("git", "push", "--quiet", "--all", "origin")
             stored[name] = stored_bytes(store)
             if name == "once":
-                print(f"once: the push: {cost}, {cost.cpu / cost.wall:.2f} cores; {watch}")
+                busy = cost.cpu / cost.wall / len(os.sched_getaffinity(0))
+                print(f"once: the push: {cost}; {watch}")
+                waits, meanwhile = logged(person, "waiting for another agent"), logged(person, "another object meanwhile")
+                print(f"once: agents waited for each other {waits} times, and stored something else instead {meanwhile} times")
             print(f"{name}: {stored[name]:,} bytes, {check_bases(store, history)} copies are whole")
+        # A machine that others use gives less than it has.
+        report.expect("cores that the push at once leaves idle, of all", 1 - busy, 1 - BUSY_MIN)
         report.expect("stored at once, of what daily pushes store", stored["once"] / stored["daily"], MORE_MAX)
         check_clone(world, agent, remote, history)
     report.end()
+
+
+def logged(person, message):
+    """How often the agents of somebody logged something."""
+    logs = (person.home / ".local/state/lfs-delta/logs").glob("*")
+    return sum(path.read_text(errors="replace").count(message) for path in logs)
 
 
 def check_clone(world, agent, remote, history):

@@ -5,6 +5,7 @@
 
 mod message;
 mod parent;
+mod progress;
 mod serve;
 
 pub use serve::{Serving, serve};

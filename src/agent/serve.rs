@@ -6,22 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
+use std::time::Duration;
 
 use super::message::{self, Event, Request};
 use super::parent;
+use super::progress::Output;
 use crate::cancel::Cancel;
 use crate::codec::Effort;
 use crate::error::{Error, Kind, Result};
 use crate::git::{Operation, Version};
 use crate::model::Oid;
-use crate::model::limits::{CANCEL_PATIENCE, LINE_MAX_BYTES, PROGRESS_PER_SECOND_MAX};
+use crate::model::limits::{CANCEL_PATIENCE, LINE_MAX_BYTES};
 use crate::transfer::{Meter, Session, Transfer};
-
-/// git-lfs reads a step into a signed integer that may have 32 bits.
-const STEP_MAX_BYTES: u64 = i32::MAX as u64;
 
 /// Twice as much stays with the process when it is freed.
 const USUAL_BYTES: usize = 4 << 20;
@@ -41,9 +37,6 @@ pub struct Serving {
     pub cancel: Cancel,
 }
 
-/// The output, shared with the progress of the transfer that runs.
-type Output = Arc<Mutex<dyn Write + Send>>;
-
 /// Answers git-lfs until it terminates or closes its end.
 pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl Write + Send + 'static) {
     keep_freed_memory();
@@ -53,7 +46,7 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
     end_when_cancelled(serving.cancel.clone(), Arc::clone(&workspace), Arc::clone(&open));
     let mut agent = Agent {
         workspace,
-        output: Arc::new(Mutex::new(output)),
+        output: Output::new(output, serving.cancel.clone()),
         session: Session {
             operation: Operation::Download,
             remote: "origin".into(),
@@ -132,27 +125,28 @@ impl Agent {
     fn init(&mut self, operation: Operation, remote: String) {
         if operation == Operation::Download && parent::is_prune() {
             let error = Error::PruneRefused;
-            self.write(&message::not_ready(error.kind().entry().code, &error.report()));
+            self.output.write(&message::not_ready(error.kind().entry().code, &error.report()));
             return;
         }
         let repair = operation == Operation::Upload && parent::is_repair();
         self.session = Session { operation, remote, repair, ..self.session.clone() };
-        self.write(&message::ready());
+        self.output.write(&message::ready());
     }
 
     /// Answers one request with exactly one `complete`, whatever happens.
     fn answer(&mut self, request: &Request) {
         // Opens the gate for the other workers, before anything can fail.
-        self.write(&message::progress(&request.oid, 1, 1));
+        self.output.begin(&request.oid, request.size);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(request)));
         let outcome = outcome.unwrap_or_else(|panic| Err(Error::Internal(panic_text(&*panic))));
+        self.output.end();
         let answer = outcome.map(|path| message::complete(&request.oid, path.as_deref()));
         let answer = answer.unwrap_or_else(|error| {
             let report = error.report();
             tracing::error!(oid = request.oid, report, "failed");
             message::failed(&request.oid, error.kind().entry().code, &report)
         });
-        self.write(&answer);
+        self.output.write(&answer);
     }
 
     fn perform(&mut self, request: &Request) -> Result<Option<String>> {
@@ -161,7 +155,8 @@ impl Agent {
         }
         let oid = Oid::parse(&request.oid).map_err(|error| Error::Usage(error.to_string()))?;
         let version = Version { oid, size: request.size };
-        let meter = Meter::start(request.size, self.reporter(request));
+        let output = self.output.clone();
+        let meter = Meter::start(request.size, Box::new(move |done| output.count(done)));
         let transfer = self.transfer()?;
         match &request.path {
             Some(path) => transfer.upload(version, path, &meter).map(|_| None),
@@ -177,41 +172,6 @@ impl Agent {
         *self.workspace.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(transfer.workspace().to_path_buf());
         Ok(self.transfer.insert(transfer))
-    }
-
-    /// Returns what turns the progress of a transfer into lines: not too many, none with too large a step, and
-    /// always one for the last byte.
-    fn reporter(&self, request: &Request) -> Box<dyn Fn(u64) + Send + Sync> {
-        let (oid, size) = (request.oid.clone(), request.size);
-        let (output, cancel) = (Arc::clone(&self.output), self.serving.cancel.clone());
-        let pause = Duration::from_secs(1) / PROGRESS_PER_SECOND_MAX;
-        // The first byte has been reported.
-        let state = Mutex::new((1, Instant::now()));
-        Box::new(move |done| {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            if done < size && state.1.elapsed() < pause {
-                return;
-            }
-            while done > state.0 {
-                let step = (done - state.0).min(STEP_MAX_BYTES);
-                *state = (state.0 + step, Instant::now());
-                write_line(&output, &cancel, &message::progress(&oid, state.0, step));
-            }
-        })
-    }
-
-    fn write(&self, line: &Value) {
-        write_line(&self.output, &self.serving.cancel, line);
-    }
-}
-
-fn write_line(output: &Output, cancel: &Cancel, line: &Value) {
-    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-    let written = output.write_all(format!("{line}\n").as_bytes()).and_then(|()| output.flush());
-    if let Err(error) = written {
-        // Nobody listens any more: the same as a closed input.
-        tracing::info!(%error, "git-lfs is gone");
-        cancel.raise();
     }
 }
 

@@ -91,6 +91,52 @@ pub struct Names {
     deleted: Vec<Deleted>,
     /// Commits without parents.
     roots: HashSet<u32>,
+    /// What commits lead to each other.
+    graph: Graph,
+}
+
+/// The commits of a log. One that merges is listed once for each parent, with a number for each.
+#[derive(Debug, Default)]
+struct Graph {
+    /// The commit behind each number; numbers begin at 1.
+    listed: Vec<u32>,
+    /// The parents of each commit, as far as they are in the log.
+    parents: Vec<Vec<u32>>,
+}
+
+impl Graph {
+    fn of(log: &[(&[u8], &[u8])]) -> Self {
+        let (mut places, mut graph) = (HashMap::new(), Self::default());
+        let mut unique = Vec::new();
+        for (id, parents) in log {
+            let place = *places.entry(*id).or_insert_with(|| {
+                unique.push(*parents);
+                unique.len() as u32 - 1
+            });
+            graph.listed.push(place);
+        }
+        let known = |parents: &[u8]| {
+            parents.split(|&byte| byte == b' ').filter_map(|id| places.get(id).copied()).collect()
+        };
+        graph.parents = unique.into_iter().map(known).collect();
+        graph
+    }
+
+    fn commit(&self, number: u32) -> Option<u32> {
+        self.listed.get((number as usize).checked_sub(1)?).copied()
+    }
+
+    /// Marks a commit and all that lead to it.
+    fn history(&self, number: u32) -> Vec<bool> {
+        let mut marked = vec![false; self.parents.len()];
+        let mut open: Vec<u32> = self.commit(number).into_iter().collect();
+        while let Some(commit) = open.pop() {
+            if !std::mem::replace(&mut marked[commit as usize], true) {
+                open.extend(&self.parents[commit as usize]);
+            }
+        }
+        marked
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,16 +156,20 @@ struct Deleted {
 }
 
 impl Names {
-    /// Parses what `read_log` returns: `@parents\0` and `:modes old new status\0path\0`, newest commit first.
+    /// Parses what `read_log` returns: `@commit parents\0` and `:modes old new status\0path\0`, newest commit first.
     pub fn parse(log: &[u8]) -> Self {
         let mut names = Self::default();
         let mut numbers: HashMap<&[u8], u32> = HashMap::new();
         let mut commit = 0;
+        let mut commits: Vec<(&[u8], &[u8])> = Vec::new();
         let mut fields = log.split(|&byte| byte == 0);
         while let Some(field) = fields.next() {
             let field = field.strip_prefix(b"\n").unwrap_or(field);
-            if let Some(parents) = field.strip_prefix(b"@") {
+            if let Some(ids) = field.strip_prefix(b"@") {
                 commit += 1;
+                let end = ids.iter().position(|&byte| byte == b' ').unwrap_or(ids.len());
+                let (id, parents) = (&ids[..end], ids[end..].trim_ascii());
+                commits.push((id, parents));
                 if parents.is_empty() {
                     names.roots.insert(commit);
                 }
@@ -142,6 +192,7 @@ impl Names {
         }
         // Stable: those of one blob stay in their order.
         names.changes.sort_by_key(|change| change.new);
+        names.graph = Graph::of(&commits);
         names
     }
 
@@ -206,6 +257,28 @@ impl Names {
         gone.map(|gone| (&self.paths[gone.path as usize][..], gone.blob)).collect()
     }
 
+    /// Returns the blobs that stand at other paths where an object came to be, for each path the newest: whoever pushes the
+    /// object pushes these, too. Where several commits brought it, all of them must lead to a blob.
+    pub fn beside(&self, version: Version) -> Vec<BlobId> {
+        let Some(own) = self.change(version) else { return Vec::new() };
+        let histories = self.changes_of(&own.new).iter().map(|change| self.graph.history(change.commit));
+        let all = histories.reduce(|one, other| one.iter().zip(&other).map(|(&a, &b)| a && b).collect());
+        let all = all.unwrap_or_default();
+        let leads_here = |change: &&Change| {
+            self.graph.commit(change.commit).and_then(|commit| all.get(commit as usize)) == Some(&true)
+        };
+        let mut newest: HashMap<u32, &Change> = HashMap::new();
+        for change in self.changes.iter().filter(|change| change.path != own.path).filter(leads_here) {
+            let known = newest.entry(change.path).or_insert(change);
+            if change.commit < known.commit {
+                *known = change;
+            }
+        }
+        let mut newest: Vec<&Change> = newest.into_values().collect();
+        newest.sort_by_key(|change| (change.commit, change.path));
+        newest.into_iter().map(|change| change.new).collect()
+    }
+
     /// Returns whether a blob came to be in these changes.
     pub fn brings(&self, blob: &BlobId) -> bool {
         !self.changes_of(blob).is_empty()
@@ -245,7 +318,7 @@ pub fn read_log(git: &Git, range: Range<'_>) -> Result<Vec<u8>> {
     let quiet = ["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "diff.relative=false"];
     let shape = [
         "log",
-        "--format=@%P",
+        "--format=@%H %P",
         "--raw",
         "-z",
         "--no-abbrev",
@@ -312,11 +385,11 @@ mod tests {
     /// Of each file: the version before, the one after, the path.
     type Changes<'a> = &'a [(u8, u8, &'a str)];
 
-    /// A log of commits, newest first: their parents, and what they changed.
+    /// A log of commits, newest first: their parents, and what they changed. Each is called by its place.
     fn names(commits: &[(&str, Changes<'_>)]) -> Names {
         let mut log = String::new();
-        for (parents, changes) in commits {
-            log += &format!("@{parents}\0\n");
+        for (place, (parents, changes)) in commits.iter().enumerate() {
+            log += &format!("@{place} {parents}\0\n");
             for (old, new, path) in *changes {
                 let mode = |seed: u8| if seed == 0 { "000000" } else { "100644" };
                 let id = |seed| if seed == 0 { "0".repeat(40) } else { blob(seed).text() };
@@ -373,6 +446,25 @@ mod tests {
         let names = names(&[("p", &[(1, 0, "old"), (0, 2, "new")]), ("p", &[(3, 0, "other")])]);
         assert_eq!(names.gone_with(version(2)), [(&b"old"[..], blob(1))]);
         assert_eq!(before(&names, 2), []);
+    }
+
+    #[test]
+    fn what_stands_beside_an_object_is_what_its_commit_or_one_before_brought() {
+        let names = names(&[
+            ("1 2", &[(6, 9, "merged")]),
+            ("3", &[(0, 5, "p"), (2, 3, "q")]),
+            ("3", &[(0, 6, "private"), (0, 5, "copy")]),
+            ("", &[(0, 1, "old"), (0, 2, "q"), (0, 7, "r")]),
+        ]);
+        let beside = |seed| {
+            let found = names.beside(version(seed));
+            (1..10).filter(|&other| found.contains(&blob(other))).collect::<Vec<_>>()
+        };
+        // Two branches brought it: only what both have behind them is pushed with either.
+        assert_eq!(beside(5), [1, 2, 7]);
+        assert_eq!(beside(3), [1, 5, 7]);
+        assert_eq!(beside(9), [1, 3, 5, 6, 7]);
+        assert_eq!(beside(8), [] as [u8; 0]);
     }
 
     #[test]

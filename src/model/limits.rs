@@ -149,6 +149,10 @@ pub const LINE_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Progress lines per second that an agent writes at most.
 pub const PROGRESS_PER_SECOND_MAX: u32 = 10;
 
+/// How long a transfer may tell no progress before the last count is told again: twice a second, so that a busy machine
+/// still makes it once.
+pub const PROGRESS_SILENCE_MAX: Duration = Duration::from_millis(400);
+
 /// Unanswered cancellation is enforced after this time (conformance rule 10 allows one second).
 pub const CANCEL_PATIENCE: Duration = Duration::from_millis(700);
 

@@ -557,7 +557,7 @@ fn check_digest(key: &Key, body: &Body<'_>) -> Result<()> {
     let found = match body.source {
         Source::Bytes(bytes) => Oid::of(bytes),
         Source::File { path, .. } => {
-            let found = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| Ok(())));
+            let found = File::open(path).and_then(|mut file| disk::hash(&mut file, &|_| Ok(())));
             found.map_err(|error| Error::from_io(Verb::Put, key.as_str(), error))?
         }
     };

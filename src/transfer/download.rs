@@ -4,8 +4,8 @@
 //!
 //! A chain that is fetched in passing is kept as it is, because the versions before may be wanted, too; and the second
 //! time that one is, its objects are made one by one and kept. So a whole history costs each copy one GET per machine
-//! and two decodings, in whatever order and by however many processes it is asked for; a third one where two of them
-//! want neighbouring versions at the same moment.
+//! and at most two decodings, in whatever order and by however many processes it is asked for: one in passing, and one
+//! to make its object, by the one process that holds the lock for that.
 //!
 //! What surprises: it is tried twice. First as fast as possible: the chain is fetched at once by the
 //! record in the header, with whatever is at hand as base, and only the result is hashed. When that is not the
@@ -57,6 +57,10 @@ struct Step {
 }
 
 impl Step {
+    fn version(&self) -> Version {
+        Version { oid: self.name.id.oid, size: self.size }
+    }
+
     /// Returns the object of a copy that no codec made.
     fn raw(&self) -> Attempt<&[u8]> {
         let (found, size) = (self.payload.len() as u64, self.size);
@@ -125,10 +129,7 @@ impl Transfer {
         meter.stage(90, version.size);
         let mut sink = Hashing::new(io::BufWriter::with_capacity(BUFFER_BYTES, file));
         let copied = File::open(&path).and_then(|mut source| {
-            disk::copy(&mut source, &mut sink, &mut |bytes| {
-                meter.add(bytes.len() as u64);
-                self.cancel.check()
-            })
+            disk::copy(&mut source, &mut sink, &mut |bytes| self.step(meter, bytes.len() as u64))
         });
         match copied.and_then(|_| proven(sink, version.oid)) {
             Ok(Proven::Yes) => Ok(true),
@@ -145,9 +146,9 @@ impl Transfer {
     }
 
     /// Fetches an object into one piece, proven, for all processes of the machine that want the same.
-    pub(super) fn fetch_bytes(&self, version: Version) -> Result<Bytes> {
+    pub(super) fn fetch_bytes(&self, version: Version, meter: &Meter) -> Result<Bytes> {
         let mut result = None;
-        let held = self.fetch(version, &Meter::silent(), &mut |attempt| {
+        let held = self.fetch(version, meter, &mut |attempt| {
             let failed = |source| Failure::Fatal(Error::disk("write a temporary file", source));
             let mut sink = Hashing::new(Spill::new(&self.workspace));
             attempt(&mut sink)?;
@@ -264,18 +265,22 @@ impl Transfer {
         meter: &Meter,
         write: Place<'_>,
     ) -> Attempt<Option<disk::Lock>> {
-        meter.stage(10, 1);
+        meter.again();
         let mut held = None;
         if copy.name.base().is_none() {
             held = self.lock_chain(&copy.name.id)?;
             // Others may have fetched it meanwhile, as part of a chain.
-            if let Some(bytes) = self.read_at_hand(version, &Meter::silent())? {
-                let copied = |source| self.sort(&Key::copy(&copy.name), false, source);
-                write(&mut |sink| sink.write_all(&bytes).map_err(copied))?;
+            meter.stage(50, version.size);
+            if let Some(bytes) = self.read_at_hand(version, meter)? {
+                meter.stage(100, version.size);
+                write(&mut |sink| self.write_object(&copy.name, &bytes, meter, sink))?;
                 return Ok(held);
             }
         }
-        let swift = write(&mut |sink| self.restore(&copy.name, version.size, Care::Swift, meter, sink));
+        let swift = write(&mut |sink| match copy.name.base() {
+            None => self.restore(&copy.name, version.size, Care::Swift, meter, sink),
+            Some(_) => self.restore_swiftly(&copy.name, version.size, meter, sink, &mut held),
+        });
         match swift {
             Ok(Proven::Yes) => return Ok(held),
             Err(failure @ (Failure::Fatal(_) | Failure::Unknown(..))) => return Err(failure),
@@ -283,6 +288,7 @@ impl Transfer {
             Err(Failure::Copy(reason)) => tracing::info!(reason, "trying again thoroughly"),
         }
         self.cache.drop_copy(&copy.name.id);
+        meter.again();
         let thorough =
             write(&mut |sink| self.restore(&copy.name, version.size, Care::Thorough, meter, sink))?;
         match thorough {
@@ -313,13 +319,6 @@ impl Transfer {
         sink: &mut dyn Write,
     ) -> Attempt<()> {
         let key = Key::copy(name);
-        if care == Care::Swift && name.base().is_some() {
-            let (header, payload) = self.fetch_copy(name)?;
-            let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
-            check_size(&key, &header, size)?;
-            let last = Step { name: *name, payload, size };
-            return self.decode_chain(&header.chain, last, meter, sink);
-        }
         let mut reading = if care == Care::Swift { self.read_kept(name)? } else { self.read(name)? };
         let Some(header) = reading.header.take() else {
             return self.copy_raw(&key, &mut *reading.payload, size, meter, sink);
@@ -328,13 +327,31 @@ impl Transfer {
         if header.chain.links.is_empty() && name.codec() == Some(CodecName::ZSTD) {
             return self.decode(name, None, &mut *reading.payload, size, meter, sink);
         }
-        let payload = self.spill(&key, &mut *reading.payload)?;
+        meter.stage(10, size);
+        let payload = self.spill(&key, &mut *reading.payload, meter)?;
         drop(reading);
         if header.chain.links.is_empty() {
             return self.decode(name, None, &mut &payload[..], size, meter, sink);
         }
-        let base = self.base_thoroughly(&header.chain, care, depth)?;
+        let base = meter.part(70, || self.base_thoroughly(&header.chain, care, depth, meter))?;
         self.decode(name, Some(&base), &mut &payload[..], size, meter, sink)
+    }
+
+    /// Rebuilds an object from a delta by its chain record; `held` keeps others from making the same.
+    fn restore_swiftly(
+        &self,
+        name: &CopyName,
+        size: u64,
+        meter: &Meter,
+        sink: &mut dyn Write,
+        held: &mut Option<disk::Lock>,
+    ) -> Attempt<()> {
+        let key = Key::copy(name);
+        meter.stage(5, size);
+        let (header, payload) = self.fetch_copy(name, meter)?;
+        let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
+        check_size(&key, &header, size)?;
+        self.decode_chain(&header.chain, Step { name: *name, payload, size }, meter, sink, held)
     }
 
     pub(super) fn read(&self, name: &CopyName) -> Attempt<depot::Reading> {
@@ -368,10 +385,7 @@ impl Transfer {
         meter.stage(100, size);
         let mut limited = payload.take(size.saturating_add(1));
         let mut source = Source::new(&mut limited);
-        let copied = disk::copy(&mut source, sink, &mut |bytes| {
-            meter.add(bytes.len() as u64);
-            self.cancel.check()
-        });
+        let copied = disk::copy(&mut source, sink, &mut |bytes| self.step(meter, bytes.len() as u64));
         match copied {
             Ok(copied) if copied == size => Ok(()),
             Ok(copied) => Err(Failure::Copy(format!("{key} has {copied} bytes or more, not {size}"))),
@@ -418,40 +432,56 @@ impl Transfer {
         self.depot_error(store::Error::from_read(key, error).into())
     }
 
+    /// Writes an object that is at hand.
+    fn write_object(
+        &self,
+        name: &CopyName,
+        object: &[u8],
+        meter: &Meter,
+        sink: &mut dyn Write,
+    ) -> Attempt<()> {
+        let mut written = object.chunks(BUFFER_BYTES).map(|piece| {
+            sink.write_all(piece)?;
+            self.step(meter, piece.len() as u64)
+        });
+        written.try_for_each(|piece| piece).map_err(|error| self.sort(&Key::copy(name), false, error))
+    }
+
     /// Gathers a payload, because its base is needed before its first byte can be used.
-    fn spill(&self, key: &Key, payload: &mut dyn Read) -> Attempt<Bytes> {
+    fn spill(&self, key: &Key, payload: &mut dyn Read, meter: &Meter) -> Attempt<Bytes> {
         let mut spill = Spill::new(&self.workspace);
         let mut source = Source::new(payload);
-        let copied = disk::copy(&mut source, &mut spill, &mut |_| self.cancel.check());
+        let copied = disk::copy(&mut source, &mut spill, &mut |bytes| self.step(meter, bytes.len() as u64));
         copied.map_err(|error| self.sort(key, source.failed, error))?;
         spill.finish().map_err(|source| Failure::Fatal(Error::disk("write a temporary file", source)))
     }
 
     /// Rebuilds the object of a delta by its chain record: everything that is not at hand is fetched at once.
-    fn decode_chain(&self, chain: &Chain, last: Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<()> {
-        meter.stage(30, last.size);
-        let (mut end, mut at_hand) = self.nearest_at_hand(chain, meter)?;
-        let mut lock = None;
+    ///
+    /// Eight processes may want versions of one chain. Who comes later finds what the first has fetched, and waits for an
+    /// object only where that very one is being made: `held` says so to the others.
+    fn decode_chain(
+        &self,
+        chain: &Chain,
+        last: Step,
+        meter: &Meter,
+        sink: &mut dyn Write,
+        held: &mut Option<disk::Lock>,
+    ) -> Attempt<()> {
+        let (end, mut at_hand) = meter.part(15, || self.nearest_at_hand(chain, meter))?;
+        let mut steps = Vec::new();
         if end > 0 {
-            // Eight processes may want versions of one chain: who comes later finds what the first has fetched.
             let reference = chain.reference().map(|link| link.id);
-            lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
-            // Or has even made this very object.
-            let own = Version { oid: last.name.id.oid, size: last.size };
-            if let Some(bytes) = self.read_at_hand(own, &Meter::silent())? {
-                let failed = |source| self.sort(&Key::copy(&last.name), false, source);
-                return sink.write_all(&bytes).map_err(failed);
+            let _lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
+            if self.put_made(&last, meter, sink)? {
+                return Ok(());
             }
-            (end, at_hand) = self.nearest_at_hand(chain, meter)?;
+            (steps, at_hand) = meter.part(80, || self.approach(chain, meter))?;
         }
-        let between = &chain.links[..end];
-        let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
-        let mut steps = self.fetch_steps(chain, end)?;
-        if is_wanted_again {
-            at_hand = self.make_each(chain, &steps, at_hand)?;
-            steps.clear();
+        *held = self.lock_object(&last.name.id)?;
+        if self.put_made(&last, meter, sink)? {
+            return Ok(());
         }
-        drop(lock);
         steps.push(last);
         let decoded = self.decode_steps(&steps, at_hand.as_deref(), meter, sink);
         if matches!(decoded, Err(Failure::Copy(_))) {
@@ -460,22 +490,61 @@ impl Transfer {
         decoded
     }
 
+    /// Fetches what leads to the end of a chain: the steps that are left, and what they are made on. Those that were
+    /// fetched before are made at once.
+    fn approach(&self, chain: &Chain, meter: &Meter) -> Attempt<(Vec<Step>, Option<Bytes>)> {
+        let (end, at_hand) = meter.part(20, || self.nearest_at_hand(chain, meter))?;
+        let between = &chain.links[..end];
+        let is_wanted_again = between.iter().any(|link| self.cache.has_copy(&link.id));
+        meter.stage(60, between.iter().map(|link| link.stored_size).fold(0, u64::saturating_add));
+        let steps = self.fetch_steps(chain, end, meter)?;
+        if is_wanted_again {
+            return Ok((Vec::new(), self.make_each(chain, &steps, at_hand, meter)?));
+        }
+        Ok((steps, at_hand))
+    }
+
+    /// Writes the object of a step if somebody has made it meanwhile.
+    fn put_made(&self, step: &Step, meter: &Meter, sink: &mut dyn Write) -> Attempt<bool> {
+        let Some(bytes) = self.read_at_hand(step.version(), &Meter::silent())? else { return Ok(false) };
+        meter.stage(100, step.size);
+        self.write_object(&step.name, &bytes, meter, sink)?;
+        Ok(true)
+    }
+
     /// Makes the objects of some steps one after the other, proves and keeps each, and returns the last.
-    fn make_each(&self, chain: &Chain, steps: &[Step], base: Option<Bytes>) -> Attempt<Option<Bytes>> {
+    fn make_each(
+        &self,
+        chain: &Chain,
+        steps: &[Step],
+        base: Option<Bytes>,
+        meter: &Meter,
+    ) -> Attempt<Option<Bytes>> {
         let mut object = base;
-        for step in steps {
-            let mut made = Hashing::new(Spill::new(&self.workspace));
-            self.decode_steps(std::slice::from_ref(step), object.as_deref(), &Meter::silent(), &mut made)?;
-            let (spill, found) = made.into_parts();
-            if found != step.name.id.oid {
-                chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
-                return Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&step.name))));
-            }
-            let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
-            self.cache.offer_bytes(&found, &bytes);
-            object = Some(bytes);
+        for (index, step) in steps.iter().enumerate() {
+            let _lock = self.lock_object(&step.name.id)?;
+            let share = 100 * (index + 1) / steps.len();
+            let made = match self.read_at_hand(step.version(), &Meter::silent())? {
+                Some(made) => made,
+                None => meter.part(share as u64, || self.make(chain, step, object.as_deref(), meter))?,
+            };
+            object = Some(made);
         }
         Ok(object)
+    }
+
+    /// Makes the object of a step, proves and keeps it.
+    fn make(&self, chain: &Chain, step: &Step, base: Option<&[u8]>, meter: &Meter) -> Attempt<Bytes> {
+        let mut made = Hashing::new(Spill::new(&self.workspace));
+        self.decode_steps(std::slice::from_ref(step), base, meter, &mut made)?;
+        let (spill, found) = made.into_parts();
+        if found != step.name.id.oid {
+            chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
+            return Err(Failure::Copy(format!("{} yields other bytes", Key::copy(&step.name))));
+        }
+        let bytes = spill.finish().map_err(|source| Error::disk("write a temporary file", source))?;
+        self.cache.offer_bytes(&found, &bytes);
+        Ok(bytes)
     }
 
     /// Decodes steps one against the other, the first against `base`.
@@ -496,11 +565,10 @@ impl Transfer {
                 None => base = Some(step.raw()?),
             }
         }
-        if links.is_empty() {
-            let failed = |source| self.sort(&key, false, source);
-            return sink.write_all(base.unwrap_or_default()).map_err(failed);
-        }
         meter.stage(100, size);
+        if links.is_empty() {
+            return self.write_object(&last.name, base.unwrap_or_default(), meter, sink);
+        }
         let watch = |done| self.step(meter, done);
         let permit = self.budget.wait(size, &self.cancel)?;
         match codec::decode_chain(base, &links, &self.work(&permit, &watch), sink) {
@@ -527,10 +595,18 @@ impl Transfer {
         self.wait_for(&folder.join("copies").join(&id.nonce.to_string()[..3]))
     }
 
+    /// Waits until no other process of this machine makes the object of a copy. Nobody who holds this waits for another
+    /// lock; who makes several holds one at a time.
+    fn lock_object(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
+        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        self.wait_for(&folder.join("made").join(&id.nonce.to_string()[..3]))
+    }
+
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
     fn nearest_at_hand(&self, chain: &Chain, meter: &Meter) -> Attempt<(usize, Option<Bytes>)> {
         for (index, link) in chain.links.iter().enumerate() {
             let version = Version { oid: link.id.oid, size: link.object_size };
+            meter.stage(100, version.size);
             if let Some(bytes) = self.read_at_hand(version, meter)? {
                 return Ok((index, Some(bytes)));
             }
@@ -539,12 +615,12 @@ impl Transfer {
     }
 
     /// Fetches the copies of a chain's first `end` links, the lowest first.
-    fn fetch_steps(&self, chain: &Chain, end: usize) -> Attempt<Vec<Step>> {
+    fn fetch_steps(&self, chain: &Chain, end: usize, meter: &Meter) -> Attempt<Vec<Step>> {
         let names: Vec<_> = (0..end).filter_map(|index| chain.name(index)).collect();
         if names.len() != end || chain.links.is_empty() {
             return Err(Failure::Copy("a chain record with a gap".into()));
         }
-        let payloads = self.fetch_payloads(&names)?;
+        let payloads = self.fetch_payloads(&names, meter)?;
         let sizes = chain.links.iter().map(|link| link.object_size);
         let steps = names.into_iter().zip(payloads).zip(sizes);
         let mut steps: Vec<_> = steps.map(|((name, payload), size)| Step { name, payload, size }).collect();
@@ -552,12 +628,12 @@ impl Transfer {
         Ok(steps)
     }
 
-    fn fetch_payloads(&self, names: &[CopyName]) -> Attempt<Vec<Bytes>> {
+    fn fetch_payloads(&self, names: &[CopyName], meter: &Meter) -> Attempt<Vec<Bytes>> {
         let mut payloads = Vec::new();
         for group in names.chunks(LINKS_IN_FLIGHT) {
             let fetched: Vec<Attempt<Bytes>> = std::thread::scope(|scope| {
                 let threads: Vec<_> =
-                    group.iter().map(|name| scope.spawn(|| Ok(self.fetch_copy(name)?.1))).collect();
+                    group.iter().map(|name| scope.spawn(|| Ok(self.fetch_copy(name, meter)?.1))).collect();
                 threads.into_iter().map(join).collect()
             });
             for payload in fetched {
@@ -568,10 +644,10 @@ impl Transfer {
     }
 
     /// Fetches a copy and keeps it: others may want its object, or be made of it in passing, at this very moment.
-    fn fetch_copy(&self, name: &CopyName) -> Attempt<(Option<Header>, Bytes)> {
+    fn fetch_copy(&self, name: &CopyName, meter: &Meter) -> Attempt<(Option<Header>, Bytes)> {
         let _lock = self.lock_copy(&name.id)?;
         let mut reading = self.read_kept(name)?;
-        let bytes = self.spill(&Key::copy(name), &mut *reading.payload)?;
+        let bytes = self.spill(&Key::copy(name), &mut *reading.payload, meter)?;
         match &reading.header {
             Some(header) => self.cache.offer_copy(&name.id, &[&header.to_bytes(), &bytes]),
             // It is the object itself, if it is right.
@@ -582,13 +658,14 @@ impl Transfer {
     }
 
     /// Rebuilds the base of a delta from any copy of it that yields it, each step proven.
-    fn base_thoroughly(&self, chain: &Chain, care: Care, depth: usize) -> Attempt<Bytes> {
+    fn base_thoroughly(&self, chain: &Chain, care: Care, depth: usize, meter: &Meter) -> Attempt<Bytes> {
         let Some(link) = chain.links.first() else {
             return Err(Failure::Copy("a delta without a chain".into()));
         };
         let version = Version { oid: link.id.oid, size: link.object_size };
+        meter.stage(50, version.size);
         if care != Care::Remote
-            && let Some(bytes) = self.read_at_hand(version, &Meter::silent())?
+            && let Some(bytes) = self.read_at_hand(version, meter)?
         {
             return Ok(bytes);
         }
@@ -604,7 +681,8 @@ impl Transfer {
         let mut reasons = Vec::new();
         for name in &copies {
             let mut sink = Hashing::new(Spill::new(&self.workspace));
-            match self.restore_at(name, version.size, care, depth + 1, &Meter::silent(), &mut sink) {
+            meter.again();
+            match self.restore_at(name, version.size, care, depth + 1, meter, &mut sink) {
                 Ok(()) => {}
                 Err(Failure::Copy(reason)) => {
                     reasons.push(reason);

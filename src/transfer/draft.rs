@@ -75,11 +75,11 @@ impl Draft {
         })
     }
 
-    /// Hashes all of it.
+    /// Hashes all of it, telling `step` of the bytes.
     ///
     /// # Errors
     /// What the file system or `step` says.
-    pub(super) fn hash(&self, step: &dyn Fn() -> io::Result<()>) -> io::Result<Oid> {
+    pub(super) fn hash(&self, step: &dyn Fn(u64) -> io::Result<()>) -> io::Result<Oid> {
         match &self.place {
             Place::Memory(bytes) => Ok(Oid::of(bytes)),
             Place::File(file) => disk::hash(&mut file.reopen()?, step),

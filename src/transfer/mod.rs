@@ -265,7 +265,7 @@ impl Transfer {
     }
 
     fn hash_local(&self, path: &Path) -> Result<Oid> {
-        let hashed = File::open(path).and_then(|mut file| disk::hash(&mut file, &|| self.cancel.check()));
+        let hashed = File::open(path).and_then(|mut file| disk::hash(&mut file, &|_| self.cancel.check()));
         hashed.map_err(|source| local_failed(path, source))
     }
 
@@ -280,16 +280,31 @@ impl Transfer {
 
     /// Waits until no other process of this machine works on an object.
     fn lock(&self, version: Version) -> Result<Option<disk::Lock>> {
-        let Some(folder) = &self.lock_folder else { return Ok(None) };
+        let Some(path) = self.lock_path(version) else { return Ok(None) };
+        self.wait_for(&path)
+    }
+
+    /// Locks an object if no other process works on it; `None` where one does.
+    ///
+    /// Where nothing can be locked, nobody else is known of.
+    fn lock_if_free(&self, version: Version) -> Option<Option<disk::Lock>> {
+        let Some(path) = self.lock_path(version) else { return Some(None) };
+        match disk::Lock::attempt(&path) {
+            Ok(lock) => lock.map(Some),
+            Err(error) => {
+                tracing::warn!(%error, "cannot lock: working without");
+                Some(None)
+            }
+        }
+    }
+
+    /// A few files serve for all objects: two objects that share one only wait for each other. Small ones are done at
+    /// once, and never wait for a large one.
+    fn lock_path(&self, version: Version) -> Option<PathBuf> {
         let oid = version.oid.to_string();
-        // A few files serve for all objects: two objects that share one only wait for each other. Small ones are done
-        // at once, and never wait for a large one.
-        let name = if version.size <= SMALL_OBJECT_MAX_BYTES {
-            format!("small-{}", &oid[..2])
-        } else {
-            oid[..3].into()
-        };
-        self.wait_for(&folder.join(name))
+        let is_small = version.size <= SMALL_OBJECT_MAX_BYTES;
+        let name = if is_small { format!("small-{}", &oid[..2]) } else { oid[..3].into() };
+        Some(self.lock_folder.as_ref()?.join(name))
     }
 
     fn wait_for(&self, path: &Path) -> Result<Option<disk::Lock>> {

@@ -100,12 +100,16 @@ impl World {
     }
 
     fn commit(&mut self, bytes: Vec<u8>) {
+        self.commit_at("file.bin", bytes);
+    }
+
+    fn commit_at(&mut self, name: &str, bytes: Vec<u8>) {
         let version = Version { oid: Oid::of(&bytes), size: bytes.len() as u64 };
         let path = object_path(&self.repo().join(".git/lfs"), &version.oid);
         std::fs::create_dir_all(path.parent().expect("parent")).expect("mkdir");
         std::fs::write(path, &bytes).expect("object");
-        std::fs::write(self.repo().join("file.bin"), pointer_text(version)).expect("pointer");
-        self.git(&["add", "file.bin"]);
+        std::fs::write(self.repo().join(name), pointer_text(version)).expect("pointer");
+        self.git(&["add", name]);
         self.git(&["commit", "--quiet", "--message", "version"]);
         self.versions.push((version, bytes));
     }
@@ -194,6 +198,34 @@ fn a_second_version_is_a_delta_and_both_come_back() {
     assert!(matches!(second, Stored::Delta { size, depth: 2, .. } if size < 2000), "{second:?}");
     world.assert_readable(0);
     world.assert_readable(1);
+}
+
+#[test]
+fn who_would_wait_for_another_agent_stores_what_is_pushed_with_its_object() {
+    let mut world = World::with_versions(1);
+    let bytes = |seed: u8| vec![seed; 10_000];
+    world.git(&["checkout", "--quiet", "-b", "private"]);
+    world.commit_at("private.bin", bytes(1));
+    world.git(&["checkout", "--quiet", "-b", "public", "HEAD~1"]);
+    world.commit_at("other.bin", bytes(2));
+    world.commit_at("other.bin", bytes(3));
+    world.commit(bytes(4));
+    let [first, private, other, newer, last] = [0, 1, 2, 3, 4];
+    let held = world.transfer(world.repo()).lock(world.versions[first].0).expect("a lock");
+    assert!(held.is_some());
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| world.upload(last).expect("an upload"));
+        let begun = std::time::Instant::now();
+        while world.shapes(newer).is_empty() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let meanwhile = [first, other, newer, last].map(|number| world.shapes(number).len());
+        drop(held);
+        assert_eq!(meanwhile, [0, 1, 1, 0]);
+        upload.join().expect("no panic");
+    });
+    assert_eq!([first, last].map(|number| world.shapes(number).len()), [1, 1]);
+    assert_eq!(world.shapes(private), [], "pushed with nothing that was asked for");
 }
 
 #[test]

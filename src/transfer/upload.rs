@@ -142,7 +142,7 @@ impl Transfer {
         }
         let earlier = earlier.unwrap_or_else(|| self.earlier(version));
         tracing::debug!("{} earlier versions of the path are known", earlier.len());
-        self.settle_history(&earlier)?;
+        self.settle_history(version, &earlier, meter)?;
         self.store_locked(&target, &earlier, meter)
     }
 
@@ -189,15 +189,20 @@ impl Transfer {
         self.depot.presence(&version.oid).map_err(|error| self.depot_error(error))
     }
 
-    /// Stores an earlier version, unless somebody did so meanwhile.
+    /// Stores an earlier version that is locked, unless somebody did so meanwhile.
     pub(super) fn store_once(&self, version: Version, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         let path = self.own_path(version);
         let fingerprint = self.look_at_local(&path, version)?;
-        self.store_locked(&Target::new(version, &path, fingerprint, Owner::GitLfs), earlier, meter)
+        self.store_unless_known(&Target::new(version, &path, fingerprint, Owner::GitLfs), earlier, meter)
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock(target.version)?;
+        let _lock = self.lock_usefully(target.version, target.version)?;
+        self.store_unless_known(target, earlier, meter)
+    }
+
+    /// Stores an object that is locked.
+    fn store_unless_known(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
         // Another process may have stored it while this one waited, or another machine since the last listing.
         if self.is_known(target.version)? && self.presence(target.version)? == Presence::Stored {
             return Ok(Stored::Already);
@@ -234,6 +239,7 @@ impl Transfer {
         let bounds = self.bounds(target.version);
         let mut next = bounds.first_base(&tip.chain, size);
         while let Some(at) = next {
+            meter.again();
             let tried = match self.find_link(tip, at)? {
                 Some(base) => self.store_delta(target, &base, bounds, meter)?,
                 None => Tried::Unfit,
@@ -297,23 +303,24 @@ impl Transfer {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
-        meter.stage(30, base.chain.links.first().map_or(0, |link| link.object_size) + size);
-        let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(Tried::Unfit) };
+        let Some(bytes) = meter.part(10, || self.base_bytes(base, meter))? else {
+            return Ok(Tried::Unfit);
+        };
+        meter.stage(15, size);
         let target_bytes = self.target_bytes(target, meter)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
-        meter.stage(55, target.version.size);
+        meter.stage(65, size);
         let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
         drop(target_bytes);
-        match self.verdict(target, base, bounds, &draft)? {
+        match self.verdict(target, base, bounds, &draft, meter)? {
             Verdict::Keep => {}
             Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
             Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
         }
-        meter.stage(75, target.version.size);
+        meter.stage(90, size);
         let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(Tried::Unfit) };
         drop(bytes);
-        meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Delta { base: base.id(), codec: proven.0.encoded.codec } };
         self.publish_proven(name, &proven, meter)?;
         let confirmed = self.depot.base_of(&base.id()).map_err(|error| self.depot_error(error))?;
@@ -356,10 +363,12 @@ impl Transfer {
     fn base_bytes(&self, base: &Settled, meter: &Meter) -> Result<Option<Bytes>> {
         let Some(link) = base.chain.links.first() else { return Ok(None) };
         let version = Version { oid: link.id.oid, size: link.object_size };
+        meter.stage(50, version.size);
         if let Some(bytes) = self.read_at_hand(version, meter)? {
             return Ok(Some(bytes));
         }
-        match self.fetch_bytes(version) {
+        meter.again();
+        match self.fetch_bytes(version, meter) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error @ (Error::Damaged { .. } | Error::NotStored { .. } | Error::CodecUnknown { .. })) => {
                 tracing::warn!(oid = %version.oid, %error, "no base");
@@ -401,11 +410,21 @@ impl Transfer {
         unless_faulty(Draft::write(&begun, &self.workspace, encode), target.version)
     }
 
-    fn verdict(&self, target: &Target<'_>, base: &Settled, bounds: Bounds, draft: &Draft) -> Result<Verdict> {
+    fn verdict(
+        &self,
+        target: &Target<'_>,
+        base: &Settled,
+        bounds: Bounds,
+        draft: &Draft,
+        meter: &Meter,
+    ) -> Result<Verdict> {
         let size = target.version.size;
         let cost = DeltaCost { stored_size: draft.stored_size, written_size: draft.encoded.written_size };
         let verdict = match bounds.judge(&base.chain, size, cost, None) {
-            Verdict::Measure => bounds.judge(&base.chain, size, cost, Some(self.measure_whole(target)?)),
+            Verdict::Measure => {
+                let whole_size = self.measure_whole(target, meter)?;
+                bounds.judge(&base.chain, size, cost, Some(whole_size))
+            }
             verdict => verdict,
         };
         tracing::debug!(oid = %target.version.oid, base = %base.id(), ?cost, ?verdict, "judged a delta");
@@ -413,17 +432,14 @@ impl Transfer {
     }
 
     /// Returns what a whole copy would take.
-    fn measure_whole(&self, target: &Target<'_>) -> Result<u64> {
+    fn measure_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<u64> {
         let held = self.small_bytes(target)?;
         let mut reader = self.reader(target, held.as_deref())?;
         let mut counter = Counter(0);
         let size = target.version.size;
-        codec::encode_whole(
-            &mut *reader,
-            size,
-            &self.work(&Permit::small(), &|_| self.cancel.check()),
-            &mut counter,
-        )?;
+        meter.stage(70, size);
+        let watch = |done| self.step(meter, done);
+        codec::encode_whole(&mut *reader, size, &self.work(&Permit::small(), &watch), &mut counter)?;
         Ok(counter.0.min(size))
     }
 
@@ -464,8 +480,11 @@ impl Transfer {
     }
 
     fn publish_proven(&self, name: CopyName, proven: &Proven, meter: &Meter) -> Result<()> {
-        let digest = proven.0.hash(&|| self.cancel.check());
+        let size = proven.0.stored_size;
+        meter.stage(92, size);
+        let digest = proven.0.hash(&|done| self.step(meter, done));
         let digest = digest.map_err(|source| Error::disk("read a temporary file", source))?;
+        meter.stage(100, size);
         let body = Body { source: proven.0.source(), digest, sent: &|count| meter.add(count) };
         self.depot.publish(&name, &body).map_err(|error| self.depot_error(error))?;
         Ok(())
@@ -474,6 +493,7 @@ impl Transfer {
     fn store_whole(&self, target: &Target<'_>, meter: &Meter) -> Result<Stored> {
         let id = self.new_id(target)?;
         for pack in [Self::draft_opened, Self::draft_packed] {
+            meter.again();
             meter.stage(55, target.version.size);
             let draft = pack(self, target, id, meter)?;
             let pays = |draft: &Draft| plan::is_worth_packing(target.version.size, draft.stored_size);
@@ -518,7 +538,6 @@ impl Transfer {
         proven: &Proven,
         meter: &Meter,
     ) -> Result<Stored> {
-        meter.stage(100, proven.0.stored_size);
         let name = CopyName { id, shape: Shape::Full { codec: Some(proven.0.encoded.codec) } };
         self.publish_proven(name, proven, meter)?;
         self.remember(chain_with(&name, target.version.size, proven, &Chain::default()));

@@ -780,13 +780,14 @@ fn an_object_that_was_never_stored_is_named_with_where_it_was_looked_for() {
 
 // ---- 32: progress
 
-/// Fails the test unless the progress is what git-lfs wants to see of an object of `size` bytes.
+/// Fails the test unless the progress is what git-lfs wants to see of an object of `size` bytes: where nothing was
+/// counted, a step may be 0.
 fn assert_progress(transfer: &Transfer, size: u64) {
     let (mut so_far, mut sum) = (0, 0);
     for event in &transfer.progress {
         let (now, step) = (&event["bytesSoFar"], &event["bytesSinceLast"]);
         let (now, step) = (now.as_u64().expect("an integer"), step.as_u64().expect("an integer"));
-        assert!(now > so_far && step > 0 && step < 1 << 31, "{transfer:?}");
+        assert!(now >= so_far && now <= size && step < 1 << 31, "{transfer:?}");
         sum += step;
         assert_eq!(now, sum, "the steps do not add up");
         so_far = now;
@@ -814,6 +815,88 @@ fn progress_begins_at_one_byte_rises_and_ends_at_the_size() {
             assert_progress(&agent.download(&object.oid, object.size()).succeeded(), object.size());
             agent.terminate();
         }
+    }
+}
+
+/// Lets an agent answer a request that is hindered until it has told a few lines though nothing was counted, and returns
+/// all of its answer.
+#[track_caller]
+fn hindered(agent: &mut FakeLfs, let_go: impl FnOnce()) -> Transfer {
+    let (mut told, mut repeated) = (Vec::new(), 0);
+    while repeated < 3 {
+        let event = agent.answer_within(PROMPTLY).expect("a line while the transfer is hindered");
+        assert_eq!(event["event"], "progress", "not hindered");
+        repeated += usize::from(event["bytesSinceLast"] == 0);
+        told.push(event);
+    }
+    let_go();
+    let oid = told[0]["oid"].as_str().expect("an oid").to_owned();
+    let mut transfer = agent.transfer(&oid).succeeded();
+    transfer.progress.splice(0..0, told);
+    transfer
+}
+
+/// Fails the test unless the progress of a transfer that took long is right.
+fn assert_progress_of_hindered(transfer: &Transfer, size: u64) {
+    // The time until it went on is not counted.
+    let took = transfer.took + PROMPTLY;
+    assert_progress(&Transfer { took, ..transfer.clone() }, size);
+}
+
+#[test]
+fn a_transfer_that_waits_for_the_store_tells_its_progress_all_the_time() {
+    let world = World::on_s3();
+    world.add_machine("b");
+    let pushed = world.pushed(versions(18, 300_000, 1)).remove(0);
+    let object = world.commit("file.bin", versions(18, 300_000, 2).remove(1));
+    let server = world.server();
+    for (machine, kind, object) in
+        [("a", Kind::Put, &object), ("b", Kind::List, &pushed), ("b", Kind::Get, &object)]
+    {
+        server.fail(on(kind).key("objects"), Fault::Hang);
+        let operation = if machine == "a" { "upload" } else { "download" };
+        let mut agent = world.start(machine, operation);
+        let request = match operation {
+            "upload" => upload_event(&object.oid, object.size(), &world.local_path(machine, object)),
+            _ => download_event(&object.oid, object.size()),
+        };
+        server.take_calls();
+        agent.send(&request);
+        server.wait_for(|calls| calls.iter().any(|call| call.fault.is_some()));
+        let transfer = hindered(&mut agent, || server.release());
+        assert_progress_of_hindered(&transfer, object.size());
+        agent.terminate();
+    }
+}
+
+/// Takes what lets agents of a machine encode and decode larger objects: they wait until it is dropped.
+fn take_memory(world: &World, machine: &str) -> Vec<fs::File> {
+    let folder =
+        world.cached_path(machine, &Object::new("")).ancestors().nth(3).expect("a cache").join("slots");
+    fs::create_dir_all(&folder).expect("a folder");
+    let take = |index| {
+        let file = fs::File::create(folder.join(format!("memory.{index}"))).expect("a slot");
+        file.lock().expect("a free slot");
+        file
+    };
+    (0..64).map(take).collect()
+}
+
+#[test]
+fn a_transfer_that_waits_for_other_agents_tells_its_progress_all_the_time() {
+    let world = World::on_directory();
+    world.add_machine("b");
+    let first = world.pushed(versions(19, 2_000_000, 1)).remove(0);
+    world.pull("b", &first);
+    let object = world.commit("file.bin", versions(19, 2_000_000, 2).remove(1));
+    let upload = upload_event(&object.oid, object.size(), &world.local_path("a", &object));
+    let download = download_event(&object.oid, object.size());
+    for (machine, operation, request) in [("a", "upload", upload), ("b", "download", download)] {
+        let (mut agent, memory) = (world.start(machine, operation), take_memory(&world, machine));
+        agent.send(&request);
+        let transfer = hindered(&mut agent, || drop(memory));
+        assert_progress_of_hindered(&transfer, object.size());
+        agent.terminate();
     }
 }
 

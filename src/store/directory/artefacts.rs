@@ -68,7 +68,7 @@ impl DirectoryStore {
         let name = match &names[..] {
             [] => return Ok(Metadata::new()),
             [name] => name.clone(),
-            _ => aside_name(size, disk::hash(&mut file, &|| self.cancel.check())?),
+            _ => aside_name(size, disk::hash(&mut file, &|_| self.cancel.check())?),
         };
         match File::open(folder.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Metadata::new()),

@@ -88,9 +88,8 @@ pub fn a_whole_history_is_fetched_once(world: &mut World) {
     }
     let deltas = decoded.iter().filter(|(copy, _)| copy.contains("/delta."));
     assert_eq!(deltas.clone().count(), 29);
-    // Where two processes want neighbouring versions at the same moment, a third time.
-    let often = deltas.clone().filter(|&(_, &count)| count > 2).count();
-    assert!(often <= 5 && deltas.clone().all(|(_, &count)| count <= 3), "decoded too often: {decoded:#?}");
+    // Once in passing, once to make its object.
+    assert!(deltas.clone().all(|(_, &count)| count <= 2), "decoded too often: {decoded:#?}");
 }
 
 /// How many commits `a_history_pushed_at_once…` makes over how many files; more take minutes.
