@@ -25,7 +25,7 @@ serve() {
     wait_for leads
     for number in 1 2 3; do
         mkdir "$dir/data/$number"
-        launch "volume-$number" "$weed" volume -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$dir/data/$number" -max=100 \
+        launch "volume-$number" "$weed" volume -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$dir/data/$number" -max=2000 \
             -port="${ports[3 + 2 * number]}" -port.grpc="${ports[4 + 2 * number]}" \
             -master="127.0.0.1:$master.$master_grpc"
     done

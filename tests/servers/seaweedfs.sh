@@ -13,7 +13,7 @@ serve() {
     # A bucket takes about seven volumes. Lance and Iceberg listen on fixed ports unless told not to.
     launch server "$weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$dir/data" \
         -master.port="$master" -master.port.grpc="$master_grpc" -master.telemetry=false \
-        -master.volumeSizeLimitMB=64 -volume.max=200 \
+        -master.volumeSizeLimitMB=64 -volume.max=4000 \
         -volume.port="$volume" -volume.port.grpc="$volume_grpc" \
         -filer.port="$filer" -filer.port.grpc="$filer_grpc" -filer.localSocket="$dir/filer.sock" \
         -s3 -s3.port="$port" -s3.port.grpc="$s3_grpc" -s3.config="$dir/ids.json" -s3.localSocket="$dir/s3.sock" \

@@ -73,6 +73,18 @@ impl World {
         World::new(Sandbox::new(), Backing::Engine(Engine::rclone().new_bucket()))
     }
 
+    /// A bucket of its own on a SeaweedFS of three volume servers that all tests share, git-lfs 3.6.1.
+    #[cfg(feature = "soak")]
+    pub fn on_seaweedfs_cluster() -> World {
+        World::new(Sandbox::new(), Backing::Engine(Engine::seaweedfs_cluster().new_bucket()))
+    }
+
+    /// A bucket of its own on a Garage that all tests share, git-lfs 3.6.1.
+    #[cfg(feature = "soak")]
+    pub fn on_garage() -> World {
+        World::new(Sandbox::new(), Backing::Engine(Engine::garage().new_bucket()))
+    }
+
     fn new(mut sandbox: Sandbox, backing: Backing) -> World {
         if let Some(endpoint) = endpoint_of(&backing) {
             sandbox.use_s3(endpoint);

@@ -73,7 +73,21 @@ impl Engine {
         SHARED.get_or_init(|| Engine::start(Kind::Rclone))
     }
 
-    /// The same server with another empty bucket. On SeaweedFS there is room for some twenty.
+    /// One SeaweedFS of three volume servers for all tests of this process.
+    #[cfg(feature = "soak")]
+    pub fn seaweedfs_cluster() -> &'static Engine {
+        static SHARED: OnceLock<Engine> = OnceLock::new();
+        SHARED.get_or_init(|| Engine::start(Kind::SeaweedFsCluster))
+    }
+
+    /// One Garage for all tests of this process.
+    #[cfg(feature = "soak")]
+    pub fn garage() -> &'static Engine {
+        static SHARED: OnceLock<Engine> = OnceLock::new();
+        SHARED.get_or_init(|| Engine::start(Kind::Garage))
+    }
+
+    /// The same server with another empty bucket. On SeaweedFS there is room for hundreds.
     pub fn new_bucket(&self) -> Endpoint {
         let number = self.buckets.fetch_add(1, Ordering::Relaxed);
         let endpoint = Endpoint { bucket: format!("lfs-test-{number}"), ..self.endpoint.clone() };
