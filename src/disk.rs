@@ -14,14 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Cancel;
 use crate::clock;
-use crate::model::Oid;
 use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
+use crate::model::{Hasher, Oid};
 
-mod hashing;
 mod map;
 mod notes;
 mod slots;
-pub use hashing::{Hashing, LongHasher};
 pub use map::{Bytes, Room};
 pub use notes::Notes;
 pub use slots::{Slots, Taken};
@@ -87,12 +85,51 @@ pub fn publish(staged: tempfile::NamedTempFile, target: &Path, top: &Path) -> io
 /// # Errors
 /// What the reader or `step` says.
 pub fn hash(reader: &mut dyn Read, step: &dyn Fn(u64) -> io::Result<()>) -> io::Result<Oid> {
-    let mut hasher = LongHasher::default();
+    let mut hasher = Hasher::default();
     copy(reader, &mut io::sink(), &mut |bytes| {
         hasher.update(bytes);
         step(bytes.len() as u64)
     })?;
     Ok(hasher.finish())
+}
+
+/// Hashes what is written through it.
+pub struct Hashing<W> {
+    inner: W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Hashing<W> {
+    /// Wraps a writer.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::default() }
+    }
+
+    /// Returns the writer, which may still hold bytes back, and the oid of all that was written.
+    pub fn into_parts(self) -> (W, Oid) {
+        (self.inner, self.hasher.finish())
+    }
+
+    /// Lets the writer pass on what it holds back, and returns as [`Self::into_parts`].
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn finish(mut self) -> io::Result<(W, Oid)> {
+        self.inner.flush()?;
+        Ok(self.into_parts())
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Makes a staged file in a folder, with the rights that the user's umask gives.

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::git::place::{object_path, shared_mode};
 use crate::git::{Blobs, Config, Families, Git, Names, Operation, Place, Version};
 use crate::model::limits::SMALL_OBJECT_MAX_BYTES;
-use crate::model::{CodecName, Location, Oid, Sketch};
+use crate::model::{CodecName, Hasher, Location, Oid, Sketch};
 
 mod budget;
 mod by_hand;
@@ -240,7 +240,7 @@ impl Transfer {
 
     fn read_proven(&self, path: &Path, version: Version, meter: &Meter) -> io::Result<Option<Bytes>> {
         let mut spill = Spill::new(&self.workspace);
-        let mut hasher = disk::LongHasher::default();
+        let mut hasher = Hasher::default();
         let mut file = File::open(path)?.take(version.size + 1);
         disk::copy(&mut file, &mut spill, &mut |bytes| {
             hasher.update(bytes);
