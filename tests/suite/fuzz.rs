@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use crate::support::confined::confined;
 use crate::support::data::{Random, edited, noise, pointer, text};
-use crate::support::run::{rounds, run};
+use crate::support::run::{DEADLINE, rounds, run, thread_time};
 use crate::support::s3::{AUTHORITY, Fault, Kind as Request, S3Server, any, on};
 use crate::support::sandbox::files_below;
 use crate::world::World;
@@ -109,18 +109,13 @@ fn try_all(name: &str, count: u64, corpus: &[Vec<u8>], mut run: impl FnMut(&[u8]
         let mut random = Random::new(seed);
         let (input, other) = (random.below(corpus.len()), random.below(corpus.len()));
         let input = mutated(&corpus[input], &corpus[other], &mut random);
-        let now = Instant::now();
+        let (started, began) = (thread_time(), Instant::now());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&input))) {
             println!("{name}, seed {seed}: {}", input.escape_ascii());
             resume_unwind(panic);
         }
-        let mut took = now.elapsed();
-        if took > INPUT_MAX_TIME {
-            // The machine may have been busy: what is slow is slow again.
-            let now = Instant::now();
-            run(&input);
-            took = took.min(now.elapsed());
-        }
+        let took = thread_time() - started;
+        assert!(began.elapsed() < DEADLINE, "{name}, seed {seed} hangs");
         slowest = slowest.max(took);
         tried += 1;
     }

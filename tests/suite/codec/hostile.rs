@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lfs_delta::codec::{self, Buffer, Effort, Error, Scratch, Work};
 use lfs_delta::model::CodecName;
@@ -17,7 +17,7 @@ use super::make::{Packer, changed, crc32, gzip};
 use super::{encode, injected, is_injected, work};
 use crate::support;
 use crate::support::data::{Random, text};
-use crate::support::run::rounds;
+use crate::support::run::{rounds, thread_time};
 
 /// Damaged payloads of each case; in a long run as many as there is time for.
 const DAMAGED: u64 = 150;
@@ -101,16 +101,10 @@ fn survive(base: &[u8], payload: &[u8], size: usize) -> codec::Result<()> {
     let scratch = Bounded { held: Arc::default() };
     let work = Work { scratch: &scratch, ..work(Effort::Default, 1) };
     let mut sink = Counted { written: 0, max: size as u64 };
-    let decode = |sink: &mut Counted| {
-        let (started, size) = (Instant::now(), sink.max);
-        let outcome = codec::decode(CodecName::DELTA, Some(base), &mut &payload[..], size, &work, sink);
-        (outcome, started.elapsed())
-    };
-    let (outcome, mut took) = decode(&mut sink);
-    if took > PATIENCE {
-        // The machine may have been busy: what is slow is slow again.
-        took = took.min(decode(&mut Counted { written: 0, max: sink.max }).1);
-    }
+    let started = thread_time();
+    let outcome =
+        codec::decode(CodecName::DELTA, Some(base), &mut &payload[..], size as u64, &work, &mut sink);
+    let took = thread_time() - started;
     assert!(took < PATIENCE, "it took {took:?}");
     match &outcome {
         Ok(()) => assert_eq!(sink.written, sink.max, "fewer bytes than it should be, and no error"),

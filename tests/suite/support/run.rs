@@ -29,6 +29,13 @@ pub fn rounds(count: u64) -> impl Iterator<Item = u64> {
     (0..).take_while(move |&round| goes_on(round)).map(move |round| first.wrapping_add(round))
 }
 
+/// Processor time that this thread has had: on a machine with much else to do, clocks tell nothing.
+pub fn thread_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel's account");
+    let nanoseconds = stat.split(' ').next().and_then(|text| text.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a number"))
+}
+
 /// The seed that a long run is to begin with, if one was given.
 pub fn soak_seed() -> Option<u64> {
     std::env::var("LFS_DELTA_SOAK_SEED").ok().map(|seed| seed.parse().expect("a seed"))
