@@ -54,7 +54,7 @@ FLAT_RESTORE_MIN = {"median": 250, "any": 80}
 DEFLATE_SUM_MIN = {"encode": 10, "restore": 35}
 # Of single corpora at effort max: encode and restore.
 MAX_EFFORT_MIN = {
-    "exe_ruff": (6, 20), "debtar_kernel": (4, 20), "exe_node": (13, 50), "whl_cryptography": (None, 20),
+    "exe_ruff": (6, 20), "debtar_kernel": (4, 20), "exe_node": (13, 50),
     "sqlite": (12, 50), "csv": (17, 90), "st_bf16": (20, 90), "exe_esbuild": (None, 90), "so_numpy": (None, 90),
     "tar_typescript": (None, 200), "psd": (None, 200),
 }
