@@ -53,3 +53,22 @@ impl Wanted {
         count.min(2 * self.count + by_chance as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_that_share_a_bucket_with_a_wanted_one_do_not_pass_for_it() {
+        let mix = |number: u64| {
+            number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+        };
+        let mut wanted = Wanted::new(1000, 1 << 20).expect("few");
+        (0..1000).for_each(|number| wanted.add(mix(number)));
+        assert!((0..1000).all(|number| wanted.has(mix(number))));
+        let same_bucket = |number: u64| mix(number) ^ mix(number + 5000) >> 24;
+        let passing = (0..1000).filter(|&number| wanted.has(same_bucket(number))).count();
+        assert!(passing < 250, "{passing} of 1,000");
+        assert!(Wanted::new(1000, 1000).is_none(), "too many");
+    }
+}

@@ -595,3 +595,40 @@ impl Scanner<'_> {
 fn stride(dry: usize) -> usize {
     1 + 2 * (dry / DRY).min(7)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A target like the base but for 100 bytes, which are a copy from elsewhere.
+    #[test]
+    fn of_the_wanted_seeds_alone_an_edit_is_found_where_it_was_copied_from() {
+        let mut state = 7_u64;
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let base: Vec<u8> = (0..200_000).map(next).collect();
+        let mut target = [b"front", &base[..]].concat();
+        target.copy_within(150_000..150_100, 50_000);
+        let mut wanted = Wanted::new(100, base.len()).expect("few");
+        (50_000..50_100).for_each(|at| wanted.add(hash(&target, at)));
+        for threads in [1, 2] {
+            let watch = |_| Ok::<_, Infallible>(());
+            let Ok(seeds) = Seeds::of_wanted(&base, &wanted, 1 << 20, STEP_MIN, threads, &watch);
+            let veil = Veil::default();
+            let pair = Pair {
+                base: &base,
+                target: &target,
+                base_veil: &veil,
+                target_veil: &veil,
+                mismatch: 2,
+                shifts: &[0, -5],
+            };
+            let found = find_segments(pair, &seeds, 0..target.len());
+            let places: Vec<_> = found.iter().map(|it| (it.target, it.base, it.len)).collect();
+            let expected = [(5, 0, 49_995), (50_000, 149_995, 100), (50_100, 50_095, 149_905)];
+            assert_eq!(places, expected, "by {threads}");
+        }
+    }
+}
