@@ -602,7 +602,7 @@ mod tests {
 
     /// A target like the base but for 100 bytes, which are a copy from elsewhere.
     #[test]
-    fn of_the_wanted_seeds_alone_an_edit_is_found_where_it_was_copied_from() {
+    fn an_edit_is_found_by_wanted_seeds_and_all_around_it_by_the_usual_shifts() {
         let mut state = 7_u64;
         let next = |_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -613,9 +613,12 @@ mod tests {
         target.copy_within(150_000..150_100, 50_000);
         let mut wanted = Wanted::new(100, base.len()).expect("few");
         (50_000..50_100).for_each(|at| wanted.add(hash(&target, at)));
-        for threads in [1, 2] {
+        let none = Wanted::new(0, base.len()).expect("few");
+        let around = [(5, 0, 49_995), (50_100, 50_095, 149_905)];
+        let all = [around[0], (50_000, 149_995, 100), around[1]];
+        for (wanted, threads, expected) in [(&wanted, 1, &all[..]), (&wanted, 2, &all), (&none, 1, &around)] {
             let watch = |_| Ok::<_, Infallible>(());
-            let Ok(seeds) = Seeds::of_wanted(&base, &wanted, 1 << 20, STEP_MIN, threads, &watch);
+            let Ok(seeds) = Seeds::of_wanted(&base, wanted, 1 << 20, STEP_MIN, threads, &watch);
             let veil = Veil::default();
             let pair = Pair {
                 base: &base,
@@ -627,7 +630,6 @@ mod tests {
             };
             let found = find_segments(pair, &seeds, 0..target.len());
             let places: Vec<_> = found.iter().map(|it| (it.target, it.base, it.len)).collect();
-            let expected = [(5, 0, 49_995), (50_000, 149_995, 100), (50_100, 50_095, 149_905)];
             assert_eq!(places, expected, "by {threads}");
         }
     }
