@@ -76,7 +76,7 @@ class Downloads:
         def fetch(folder):
             folder.chmod(0o777)  # apt-get downloads as a user of its own
             run("apt-get", "download", "-qq", package, cwd=folder)
-        return self.fetch(f"deb-{package}", "*.deb", fetch)
+        return self.fetch(f"deb-{package.replace('/', '_')}", "*.deb", fetch)
 
     def crate(self, name, version):
         return self.fetch(f"crate-{name}-{version}", "*.crate", lambda folder: cargo_fetch(folder, name, version))
@@ -520,9 +520,10 @@ def build_repacked_zopfli(world):
 
 # ---- big files ----------------------------------------------------------------------------------------
 
-TREE = ["gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "ghc", "firefox-esr=140.12.0esr-1~deb12u1", "libreoffice-core",
+# Debian keeps no older browsers: these are what its releases have on the day, so that sizes differ from time to time.
+TREE = ["gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "ghc", "firefox-esr/bookworm", "libreoffice-core",
         DEBIAN_KERNELS[0], "openjdk-17-jre-headless", "golang-1.19-go"]
-UPGRADES = ["firefox-esr=153.7.0esr-1~deb12u1", DEBIAN_KERNELS[1]]
+UPGRADES = ["firefox-esr/bookworm-security", DEBIAN_KERNELS[1]]
 IMAGE_BYTES = 4500 << 20
 IMAGE_ID = "11111111-2222-3333-4444-555555555555"
 
