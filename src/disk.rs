@@ -14,15 +14,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Cancel;
 use crate::clock;
-use crate::model::limits::{BUFFER_BYTES, MEMORY_SPILL_MIN_BYTES};
+use crate::model::limits::BUFFER_BYTES;
 use crate::model::{Hasher, Oid};
 
 mod map;
 mod notes;
 mod slots;
+mod spill;
 pub use map::{Bytes, Room};
 pub use notes::Notes;
 pub use slots::{Slots, Taken};
+pub use spill::Spill;
 
 /// Copies all of `reader` to `writer`, handing each buffer to `watch` first. Returns the bytes copied.
 ///
@@ -524,54 +526,6 @@ fn check_private(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn check_private(_path: &Path) -> io::Result<()> {
     Ok(())
-}
-
-/// Bytes that are being gathered to be read again as one piece: in memory while few, else in an unlinked file.
-#[derive(Debug)]
-pub struct Spill<'a> {
-    workspace: &'a Workspace,
-    memory: Vec<u8>,
-    file: Option<File>,
-    size: u64,
-}
-
-impl<'a> Spill<'a> {
-    /// Starts empty.
-    pub fn new(workspace: &'a Workspace) -> Self {
-        Self { workspace, memory: Vec::new(), file: None, size: 0 }
-    }
-
-    /// Returns all bytes written, as one piece.
-    ///
-    /// # Errors
-    /// What the file system says about mapping the file.
-    pub fn finish(self) -> io::Result<Bytes> {
-        match self.file {
-            None => Ok(Bytes::from(self.memory)),
-            Some(file) => Bytes::map_private(file, self.size),
-        }
-    }
-}
-
-impl Write for Spill<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.file.is_none() && (self.memory.len() + bytes.len()) as u64 > MEMORY_SPILL_MIN_BYTES {
-            let mut file = self.workspace.unnamed_file()?;
-            file.write_all(&self.memory)?;
-            self.memory = Vec::new();
-            self.file = Some(file);
-        }
-        match &mut self.file {
-            Some(file) => file.write_all(bytes)?,
-            None => self.memory.extend_from_slice(bytes),
-        }
-        self.size += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Reads from the start of a file that was just written.

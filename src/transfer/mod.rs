@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use crate::cancel::Cancel;
 use crate::codec::{Effort, Watch, Work};
 use crate::config::Settings;
 use crate::depot::{self, Depot};
-use crate::disk::{self, Bytes, Fingerprint, Spill, Workspace};
+use crate::disk::{self, Bytes, Fingerprint, Workspace};
 use crate::error::{Error, Result};
 use crate::git::place::{object_path, shared_mode};
 use crate::git::{Blobs, Config, Families, Git, Names, Operation, Place, Version};
@@ -238,18 +238,14 @@ impl Transfer {
         Ok(None)
     }
 
+    /// Reads a file into one piece; `None` when it is not the object.
     fn read_proven(&self, path: &Path, version: Version, meter: &Meter) -> io::Result<Option<Bytes>> {
-        let mut spill = Spill::new(&self.workspace);
         let mut hasher = Hasher::default();
-        let mut file = File::open(path)?.take(version.size + 1);
-        disk::copy(&mut file, &mut spill, &mut |bytes| {
+        let read = self.workspace.copy_of(&mut File::open(path)?, version.size, &mut |bytes| {
             hasher.update(bytes);
             self.step(meter, bytes.len() as u64)
         })?;
-        if hasher.finish() != version.oid && self.depot.rules().hold("R2") {
-            return Ok(None);
-        }
-        spill.finish().map(Some)
+        Ok(read.filter(|_| hasher.finish() == version.oid || !self.depot.rules().hold("R2")))
     }
 
     /// Looks whether a local file may be the object, and tells what shows that it changes later.

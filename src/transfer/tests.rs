@@ -1,5 +1,6 @@
 //! Upload and download on a store in memory whose calls can be counted, failed and interfered with.
 
+use std::io::Read;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 

@@ -8,8 +8,11 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::draft::{Begun, Draft};
 use super::progress::Meter;
@@ -303,11 +306,9 @@ impl Transfer {
             tracing::debug!(base = %base.id(), "refused: its chain is as long as a cold reader may pay for");
             return Ok(Tried::Unfit);
         }
-        let Some(bytes) = meter.part(10, || self.base_bytes(base, meter))? else {
+        let Some((bytes, target_bytes)) = meter.part(15, || self.read_pair(target, base, meter))? else {
             return Ok(Tried::Unfit);
         };
-        meter.stage(15, size);
-        let target_bytes = self.target_bytes(target, meter)?;
         let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(65, size);
@@ -335,23 +336,64 @@ impl Transfer {
         Ok(Tried::Stored(Stored::Delta { size: proven.0.stored_size, depth, base: base.id() }))
     }
 
+    /// Reads the base and the object, each into one piece; `None` when no source has the right base.
+    fn read_pair(
+        &self,
+        target: &Target<'_>,
+        base: &Settled,
+        meter: &Meter,
+    ) -> Result<Option<(Bytes, Rc<Bytes>)>> {
+        if target.is_small() {
+            let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(None) };
+            return Ok(Some((bytes, self.target_bytes(target, meter)?)));
+        }
+        let (path, version) = (target.path, target.version);
+        let is_wanted = AtomicBool::new(true);
+        // What is read here is not hashed: the proof of the delta is one of the object as well.
+        let copy = || {
+            self.workspace.copy_of(&mut File::open(path)?, version.size, &mut |_| {
+                if is_wanted.load(Ordering::Relaxed) {
+                    self.cancel.check()
+                } else {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+            })
+        };
+        let (base, copied) = thread::scope(|scope| {
+            let copying = thread::Builder::new().spawn_scoped(scope, copy);
+            let base = self.base_bytes(base, meter);
+            is_wanted.store(matches!(base, Ok(Some(_))), Ordering::Relaxed);
+            let copied = match copying {
+                Ok(copying) => copying.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => copy(),
+            };
+            (base, copied)
+        });
+        let Some(base) = base? else { return Ok(None) };
+        Ok(Some((base, Rc::new(self.read_or_why(target, copied)?))))
+    }
+
     /// Reads the object into one piece, whose bytes cannot change any more; a small one once only.
     pub(super) fn target_bytes(&self, target: &Target<'_>, meter: &Meter) -> Result<Rc<Bytes>> {
         if let Some(held) = target.bytes.get() {
             return Ok(Rc::clone(held));
         }
         let read = self.read_proven(target.path, target.version, meter);
-        let Some(bytes) = read.map_err(|source| Error::disk("read the object", source))? else {
-            // Read again, to say what it is instead.
-            self.prove_local(target.path, target.version)?;
-            let what = format!("{} changes while it is read", target.path.display());
-            return Err(Error::Internal(what));
-        };
-        let bytes = Rc::new(bytes);
+        let bytes = Rc::new(self.read_or_why(target, read)?);
         if target.is_small() {
             target.bytes.get_or_init(|| Rc::clone(&bytes));
         }
         Ok(bytes)
+    }
+
+    /// Returns what was read of an object, or says why that is not the object.
+    fn read_or_why(&self, target: &Target<'_>, read: io::Result<Option<Bytes>>) -> Result<Bytes> {
+        if let Some(bytes) = read.map_err(|source| Error::disk("read the object", source))? {
+            return Ok(bytes);
+        }
+        // Read again, to say what it is instead.
+        self.prove_local(target.path, target.version)?;
+        Err(Error::Internal(format!("{} changes while it is read", target.path.display())))
     }
 
     /// Returns the bytes of a small object; larger ones are read piece by piece.
