@@ -369,7 +369,7 @@ impl Local {
     fn source(&self) -> Source<'_> {
         match &self.bytes {
             Bytes::Memory(bytes) => Source::Bytes(bytes),
-            Bytes::Mapped(_) => Source::File { path: &self.path, size: self.bytes.len() as u64 },
+            _ => Source::File { path: &self.path, size: self.bytes.len() as u64 },
         }
     }
 

@@ -79,6 +79,10 @@ pub struct Transfer {
     cancel: Cancel,
 }
 
+/// How a file is read into one piece: copied or held.
+type Reading =
+    fn(&Workspace, &mut File, u64, &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Option<Bytes>>;
+
 /// What a transfer is for.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -222,10 +226,14 @@ impl Transfer {
 
     /// Reads an object that is at hand into one piece and proves it; what is wrong is not used.
     fn read_at_hand(&self, version: Version, meter: &Meter) -> Result<Option<Bytes>> {
+        self.read_at_hand_by(Workspace::copy_of, version, meter)
+    }
+
+    fn read_at_hand_by(&self, read: Reading, version: Version, meter: &Meter) -> Result<Option<Bytes>> {
         let cached = || self.cache.find(&version.oid, version.size);
         for (path, is_cached) in [(self.local_file(version), false), (cached(), true)] {
             let Some(path) = path else { continue };
-            match self.read_proven(&path, version, meter) {
+            match self.read_proven(read, &path, version, meter) {
                 Ok(Some(bytes)) => return Ok(Some(bytes)),
                 Ok(None) if is_cached => self.cache.drop_wrong(&version.oid),
                 Ok(None) => {
@@ -239,9 +247,15 @@ impl Transfer {
     }
 
     /// Reads a file into one piece; `None` when it is not the object.
-    fn read_proven(&self, path: &Path, version: Version, meter: &Meter) -> io::Result<Option<Bytes>> {
+    fn read_proven(
+        &self,
+        read: Reading,
+        path: &Path,
+        version: Version,
+        meter: &Meter,
+    ) -> io::Result<Option<Bytes>> {
         let mut hasher = Hasher::default();
-        let read = self.workspace.copy_of(&mut File::open(path)?, version.size, &mut |bytes| {
+        let read = read(&self.workspace, &mut File::open(path)?, version.size, &mut |bytes| {
             hasher.update(bytes);
             self.step(meter, bytes.len() as u64)
         })?;

@@ -8,6 +8,7 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use super::{Error, Permit, Result, Transfer};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{self, Base, Presence, Settled};
-use crate::disk::{Bytes, Fingerprint, Hashing};
+use crate::disk::{Bytes, Fingerprint, Hashing, Workspace};
 use crate::git::Version;
 use crate::model::limits::{LOOK_AGAIN_MIN_BYTES, SMALL_OBJECT_MAX_BYTES, TRANSFER_AGE_MAX};
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
@@ -309,18 +310,20 @@ impl Transfer {
         let Some((bytes, target_bytes)) = meter.part(15, || self.read_pair(target, base, meter))? else {
             return Ok(Tried::Unfit);
         };
-        let pair = Pair { base: &bytes, target: &target_bytes };
         let id = self.new_id(target)?;
         meter.stage(65, size);
-        let Some(draft) = self.draft_delta(target, id, base, pair, meter)? else { return Ok(Tried::Unfit) };
+        let drafted = self.draft_delta(target, id, base, (&bytes, &target_bytes), meter);
+        let drafted = unless_wanted(drafted, &[&bytes, &target_bytes])?;
         drop(target_bytes);
+        let Some(draft) = drafted else { return Ok(Tried::Unfit) };
         match self.verdict(target, base, bounds, &draft, meter)? {
             Verdict::Keep => {}
             Verdict::TooDeep => return Ok(Tried::TooDeep { stored_size: draft.stored_size }),
             Verdict::Measure | Verdict::TooLarge => return Ok(Tried::Unfit),
         }
         meter.stage(90, size);
-        let Some(proven) = self.prove(draft, target, Some(&bytes), meter)? else { return Ok(Tried::Unfit) };
+        let proven = self.prove(draft, target, Some(&bytes), meter);
+        let Some(proven) = unless_wanted(proven, &[&bytes])? else { return Ok(Tried::Unfit) };
         drop(bytes);
         let name = CopyName { id, shape: Shape::Delta { base: base.id(), codec: proven.0.encoded.codec } };
         self.publish_proven(name, &proven, meter)?;
@@ -351,7 +354,7 @@ impl Transfer {
         let is_wanted = AtomicBool::new(true);
         // What is read here is not hashed: the proof of the delta is one of the object as well.
         let copy = || {
-            self.workspace.copy_of(&mut File::open(path)?, version.size, &mut |_| {
+            self.workspace.hold(&mut File::open(path)?, version.size, &mut |_| {
                 if is_wanted.load(Ordering::Relaxed) {
                     self.cancel.check()
                 } else {
@@ -378,7 +381,7 @@ impl Transfer {
         if let Some(held) = target.bytes.get() {
             return Ok(Rc::clone(held));
         }
-        let read = self.read_proven(target.path, target.version, meter);
+        let read = self.read_proven(Workspace::copy_of, target.path, target.version, meter);
         let bytes = Rc::new(self.read_or_why(target, read)?);
         if target.is_small() {
             target.bytes.get_or_init(|| Rc::clone(&bytes));
@@ -406,7 +409,7 @@ impl Transfer {
         let Some(link) = base.chain.links.first() else { return Ok(None) };
         let version = Version { oid: link.id.oid, size: link.object_size };
         meter.stage(50, version.size);
-        if let Some(bytes) = self.read_at_hand(version, meter)? {
+        if let Some(bytes) = self.read_at_hand_by(Workspace::hold, version, meter)? {
             return Ok(Some(bytes));
         }
         meter.again();
@@ -431,12 +434,18 @@ impl Transfer {
         target: &Target<'_>,
         id: CopyId,
         base: &Settled,
-        pair: Pair<'_>,
+        (base_bytes, target_bytes): (&Bytes, &Bytes),
         meter: &Meter,
     ) -> Result<Option<Draft>> {
         let permit = self.budget.wait(target.version.size, &self.cancel)?;
+        let pair = Pair { base: base_bytes, target: target_bytes };
+        let watch = |done| {
+            base_bytes.check()?;
+            target_bytes.check()?;
+            self.step(meter, done)
+        };
         self.draft(target, id, &base.chain, |sink| {
-            codec::encode_delta(pair, &self.work(&permit, &|done| self.step(meter, done)), sink).map(Some)
+            codec::encode_delta(pair, &self.work(&permit, &watch), sink).map(Some)
         })
     }
 
@@ -490,7 +499,7 @@ impl Transfer {
         &self,
         draft: Draft,
         target: &Target<'_>,
-        base: Option<&[u8]>,
+        base: Option<&Bytes>,
         meter: &Meter,
     ) -> Result<Option<Proven>> {
         if !self.depot.rules().hold("R2") {
@@ -501,10 +510,13 @@ impl Transfer {
         let header = Header::read(&mut *payload)?;
         let mut sink = Hashing::new(io::sink());
         let size = target.version.size;
-        let watch = |done| self.step(meter, done);
+        // That nobody wanted to write to the base until now says that it still has the bytes that were hashed.
+        let check = || base.map_or(Ok(()), Bytes::check);
+        let watch = |done| check().and_then(|()| self.step(meter, done));
         let permit = self.permit(draft.encoded.codec, size)?;
-        let work = self.work(&permit, &watch);
+        let (work, base) = (self.work(&permit, &watch), base.map(Deref::deref));
         let decoded = codec::decode(draft.encoded.codec, base, &mut *payload, size, &work, &mut sink);
+        check().map_err(|source| Error::disk("read the base", source))?;
         drop(payload);
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
@@ -707,6 +719,20 @@ fn unless_faulty<T>(outcome: codec::Result<Option<T>>, version: Version) -> Resu
             Ok(None)
         }
         outcome => Ok(outcome?),
+    }
+}
+
+/// Takes a failure for nothing to be gained where somebody else wants to write to one of the files that were held: what
+/// they write shows when the object is stored whole.
+fn unless_wanted<T>(outcome: Result<Option<T>>, held: &[&Bytes]) -> Result<Option<T>> {
+    match outcome {
+        Err(error)
+            if !matches!(error, Error::Cancelled) && held.iter().any(|bytes| bytes.check().is_err()) =>
+        {
+            tracing::warn!(%error, "no delta");
+            Ok(None)
+        }
+        outcome => outcome,
     }
 }
 

@@ -4,10 +4,12 @@
 //! on the victim, and deletes only where nothing does.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use lfs_delta::model::{CopyName, Entry, Key};
 
 use crate::scene::{PATIENCE, Scene, fetch, push_delta};
+use crate::support::data::versions;
 use crate::support::fake_lfs::{FakeLfs, Transfer};
 use crate::support::run::{is_soak, wait_until};
 use crate::support::s3::{Fault, any};
@@ -125,6 +127,50 @@ fn cut_at_any_change(scene: &Scene, object: &Object) {
     println!("{stored} stored, {refused} refused");
     let is_base = object.oid != scene.object().oid;
     assert!(stored > 1 && (refused == 0) == is_base, "a base can be done without, the object cannot");
+}
+
+/// The same with objects that are too large for memory, where the writer may have to wait for the push.
+fn cut_a_large_one(path_of: impl Fn(&Scene) -> std::path::PathBuf) -> (usize, usize) {
+    let world = World::on_directory();
+    let bodies = versions(75, (16 << 20) + 1000, 2);
+    let first = world.pushed(bodies[..1].to_vec());
+    let second = world.commit("file.bin", bodies[1].clone());
+    let scene = Scene::new("push-delta of a large object", world, first, vec![second]);
+    let path = path_of(&scene);
+    let (mut stored, mut refused) = (0, 0);
+    for nth in (1..).step_by(if is_soak() { 1 } else { 6 }) {
+        scene.restore();
+        let cut = || fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(10));
+        let begun = Instant::now();
+        let transfer = std::thread::scope(|scope| {
+            let mut cutting = None;
+            let transfer = freeze_at_change(&scene, nth, || {
+                cutting = Some(scope.spawn(cut));
+                std::thread::sleep(Duration::from_millis(50));
+            });
+            cutting.into_iter().for_each(|cutting| cutting.join().expect("no panic").expect("a file"));
+            transfer
+        });
+        let Some(transfer) = transfer else { break };
+        println!("frozen at change {nth}: {:?} after {:?}", transfer.code(), begun.elapsed());
+        assert!(matches!(transfer.code(), None | Some(5001)), "{transfer:?}");
+        assert_readable(&scene, &transfer);
+        stored += usize::from(transfer.error().is_none());
+        refused += usize::from(transfer.error().is_some());
+    }
+    (stored, refused)
+}
+
+#[test]
+fn a_large_base_that_shrinks_at_any_moment_of_a_push_does_no_harm() {
+    let (stored, refused) = cut_a_large_one(|scene| scene.world.local_path("a", &scene.acknowledged[0]));
+    assert!(stored > 2 && refused == 0, "{stored} stored, {refused} refused");
+}
+
+#[test]
+fn a_large_object_that_shrinks_at_any_moment_of_its_push_is_refused_or_whole() {
+    let (stored, refused) = cut_a_large_one(|scene| scene.world.local_path("a", scene.object()));
+    assert!(stored > 0 && refused > 0, "{stored} stored, {refused} refused");
 }
 
 #[test]
