@@ -2,12 +2,15 @@
 """One file of many GiB: pushed, edited in place, pushed, edited at the front, pushed, cloned.
 
     benches/scale/huge.py AGENT git [--gib 5] [--folder PLACE]           # through real git and git-lfs
-    benches/scale/huge.py AGENT agents [--gib 5] [--dal PROGRAM]         # by agents alone, beside lfs-dal, on one S3 server
+    benches/scale/huge.py AGENT scripted [--gib 20] [--folder PLACE]     # the same file by agents alone, without git-lfs
+    benches/scale/huge.py AGENT agents [--gib 5] [--dal PROGRAM]         # noise by agents, beside lfs-dal, on one S3 server
 
 `git`: a sparse file with 256 MiB of noise scattered over it, to a store in a directory; the clone is compared with it.
-Prints what is stored, the memory of the agent, and for how long no progress was told. `agents`: noise, of which
-nothing can be compressed; lfs-dal (`cargo install lfs-dal --version 0.1.3 --root FOLDER`) stores every version whole.
-Looks first whether the disk has room: six times the size. Versions that are not needed any more are removed on the way.
+Prints what is stored, the memory of the agent, and for how long no progress was told. `scripted`: the same, where what
+git-lfs itself copies would not fit on the disk. `agents`: noise, of which nothing can be compressed; lfs-dal
+(`cargo install lfs-dal --version 0.1.3 --root FOLDER`) stores every version whole.
+Looks first whether the disk has room: six times the size, twice where it is scripted. Versions that are not needed any
+more are removed on the way.
 """
 
 import argparse
@@ -17,11 +20,13 @@ import pathlib
 import random
 import shutil
 import sys
+import time
 
 from team import Agent, Cost, Person, Server, Watch, make_folder, object_path, stored_bytes
 
 MIB, GIB = 1 << 20, 1 << 30
-DISK = 6  # times the size: versions, copies, and what an encode spills
+# Times the size: versions, copies, and what an encode spills. A sparse file takes little, what a pull makes of it all.
+DISK = {"git": 6, "agents": 6, "scripted": 2}
 
 
 def write_sparse(path, size, edits, front):
@@ -88,6 +93,58 @@ def through_git(agent, size, world):
     found = digest(other.home / "work/disk.img")
     print("the clone has the same bytes" if found == expected else "FAIL: the clone has other bytes")
     sys.exit(found != expected)
+
+
+def scripted(agent, size, world):
+    person, store = start("lfs-delta", agent, world), world / "store"
+    person.run(agent, "init", f"file://{store}")
+    last, before = None, 0
+    print("| | wall s | CPU s | bytes stored | MiB of the agent, without mapped files | s without progress |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for what, shape in versions(size):
+        oid, length, path = keep(person, what, write_sparse, shape)
+        command = [agent, "agent"]
+        event = {"event": "upload", "oid": oid, "size": length, "path": str(path), "action": None}
+        transfer(what, agent, command, "upload", person, event, store, before)
+        before = stored_bytes(store)
+        if last:
+            last.unlink()
+        last = path
+        shutil.rmtree(person.home / ".cache", ignore_errors=True)
+    last.unlink()
+    event = {"event": "download", "oid": oid, "size": length, "action": None}
+    found = transfer("pull with nothing at hand", agent, command, "download", person, event, store, before,
+                     lambda answer: digest(answer["path"]))
+    print("the pull gave the same bytes" if found == oid else "FAIL: the pull gave other bytes")
+    sys.exit(found != oid)
+
+
+def keep(person, what, write, shape):
+    """Commits the pointer of a version and puts the object where git-lfs keeps it: its oid, its size and the place."""
+    path = person.home / "version"
+    write(path, *shape)
+    oid, length = digest(path), path.stat().st_size
+    place = object_path(person.folder, oid)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(place)
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {length}\n"
+    (person.folder / "disk.img").write_text(pointer)
+    person.commit(what)
+    return oid, length, place
+
+
+def transfer(what, agent, command, operation, person, event, store, before, look=lambda answer: None):
+    """Lets an agent transfer an object, prints what that took, and returns what `look` finds before the agent ends."""
+    with Cost() as cost, Watch(agent) as watch:
+        one = Agent(command, operation, person.environment, person.folder)
+        answer = one.transfer(event)
+        told = time.monotonic()
+        found = look(answer)
+        looked = time.monotonic() - told
+        one.end()
+    print(f"| {what} | {cost.wall - looked:.0f} | {cost.cpu:.0f} | {stored_bytes(store) - before:,} | {watch.private:.0f} | "
+          f"{one.silence:.1f} |", flush=True)
+    return found
 
 
 def digest_of_pointer(person):
@@ -164,15 +221,7 @@ def pushes_of(person, program, size, servers):
         # What stores every version whole needs none of those before.
         if number == 0 or not is_ours:
             use(person, servers.fresh())
-        path = person.home / "version"
-        write_noise(path, *shape)
-        oid, length = digest(path), path.stat().st_size
-        place = object_path(person.folder, oid)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(place)
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {length}\n"
-        (person.folder / "disk.img").write_text(pointer)
-        person.commit(what)
+        oid, length, place = keep(person, what, write_noise, shape)
         with Cost() as cost, Watch(program) as watch:
             one = Agent([program, *(["agent"] if is_ours else [])], "upload", person.environment, person.folder)
             one.transfer({"event": "upload", "oid": oid, "size": length, "path": str(place), "action": None})
@@ -188,7 +237,7 @@ def pushes_of(person, program, size, servers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("agent", type=pathlib.Path)
-    parser.add_argument("through", choices=["git", "agents"])
+    parser.add_argument("through", choices=["git", "scripted", "agents"])
     parser.add_argument("--gib", type=float, default=5)
     parser.add_argument("--folder", type=pathlib.Path, help="where there is room")
     parser.add_argument("--dal", type=pathlib.Path)
@@ -199,10 +248,13 @@ def main():
         os.environ["TMPDIR"] = str(chosen.folder.resolve(strict=True))
     with make_folder("huge") as folder:
         free = shutil.disk_usage(folder).free
-        if free < DISK * size:
-            sys.exit(f"{folder} has {free / GIB:.0f} GiB free, and this takes up to {DISK * size / GIB:.0f}")
+        needed = DISK[chosen.through] * size
+        if free < needed:
+            sys.exit(f"{folder} has {free / GIB:.0f} GiB free, and this takes up to {needed / GIB:.0f}")
         if chosen.through == "git":
             through_git(agent, size, pathlib.Path(folder))
+        elif chosen.through == "scripted":
+            scripted(agent, size, pathlib.Path(folder))
         else:
             by_agents(agent, chosen.dal and chosen.dal.resolve(strict=True), size, pathlib.Path(folder), chosen.server)
 

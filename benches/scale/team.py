@@ -85,6 +85,7 @@ class Agent:
     """An agent, driven as git-lfs does: one object at a time."""
 
     def __init__(self, command, operation, environment, folder, remote="origin"):
+        self.silence = 0.0  # the longest time in which it told nothing of a transfer
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         env=environment, cwd=folder)
         self.send({"event": "init", "operation": operation, "remote": remote, "concurrent": True,
@@ -100,7 +101,9 @@ class Agent:
     def transfer(self, event):
         """Lets it transfer one object and returns its answer."""
         self.send(event)
+        told = time.monotonic()
         for line in self.process.stdout:
+            self.silence, told = max(self.silence, time.monotonic() - told), time.monotonic()
             answer = json.loads(line)
             if answer["event"] == "complete":
                 if "error" in answer:
