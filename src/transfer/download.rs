@@ -15,13 +15,14 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use super::progress::Meter;
 use super::{Error, Result, Transfer};
 use crate::codec::{self, Header};
 use crate::depot;
-use crate::disk::{self, Bytes, Hashing, Spill};
+use crate::disk::{self, Bytes, Hashing, Spill, Workspace};
 use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
 use crate::model::{Chain, CodecName, CopyId, CopyName, Key, KeyPrefix, Oid, StoredCopy};
@@ -483,7 +484,7 @@ impl Transfer {
             return Ok(());
         }
         steps.push(last);
-        let decoded = self.decode_steps(&steps, at_hand.as_deref(), meter, sink);
+        let decoded = self.decode_steps(&steps, at_hand.as_ref(), meter, sink);
         if matches!(decoded, Err(Failure::Copy(_))) {
             chain.links.iter().for_each(|link| self.cache.drop_copy(&link.id));
         }
@@ -526,7 +527,7 @@ impl Transfer {
             let share = 100 * (index + 1) / steps.len();
             let made = match self.read_at_hand(step.version(), &Meter::silent())? {
                 Some(made) => made,
-                None => meter.part(share as u64, || self.make(chain, step, object.as_deref(), meter))?,
+                None => meter.part(share as u64, || self.make(chain, step, object.as_ref(), meter))?,
             };
             object = Some(made);
         }
@@ -534,7 +535,7 @@ impl Transfer {
     }
 
     /// Makes the object of a step, proves and keeps it.
-    fn make(&self, chain: &Chain, step: &Step, base: Option<&[u8]>, meter: &Meter) -> Attempt<Bytes> {
+    fn make(&self, chain: &Chain, step: &Step, base: Option<&Bytes>, meter: &Meter) -> Attempt<Bytes> {
         let mut made = Hashing::new(Spill::new(&self.workspace));
         self.decode_steps(std::slice::from_ref(step), base, meter, &mut made)?;
         let (spill, found) = made.into_parts();
@@ -551,10 +552,11 @@ impl Transfer {
     fn decode_steps<'a>(
         &self,
         steps: &'a [Step],
-        mut base: Option<&'a [u8]>,
+        held: Option<&'a Bytes>,
         meter: &Meter,
         sink: &mut dyn Write,
     ) -> Attempt<()> {
+        let mut base = held.map(Deref::deref);
         let Some(last) = steps.last() else { return Err(Failure::Copy("a chain without copies".into())) };
         let (key, size) = (Key::copy(&last.name), last.size);
         let mut links = Vec::with_capacity(steps.len());
@@ -569,10 +571,17 @@ impl Transfer {
         if links.is_empty() {
             return self.write_object(&last.name, base.unwrap_or_default(), meter, sink);
         }
-        let watch = |done| self.step(meter, done);
+        let check = || held.map_or(Ok(()), Bytes::check);
+        let watch = |done| check().and_then(|()| self.step(meter, done));
         let permit = self.budget.wait(size, &self.cancel)?;
-        match codec::decode_chain(base, &links, &self.work(&permit, &watch), sink) {
+        let decoded = match check() {
+            Ok(()) => codec::decode_chain(base, &links, &self.work(&permit, &watch), sink),
+            Err(error) => Err(error.into()),
+        };
+        match decoded {
             Ok(()) => Ok(()),
+            // Somebody writes to what is at hand: the thorough way reads it again.
+            Err(codec::Error::Io(error)) if check().is_err() => Err(Failure::Copy(format!("{key}: {error}"))),
             Err(codec::Error::Unknown { codec }) => {
                 let unknown = steps.iter().find(|step| step.name.codec() == Some(codec));
                 Err(Failure::Unknown(unknown.map_or(key, |step| Key::copy(&step.name)), codec))
@@ -607,7 +616,7 @@ impl Transfer {
         for (index, link) in chain.links.iter().enumerate() {
             let version = Version { oid: link.id.oid, size: link.object_size };
             meter.stage(100, version.size);
-            if let Some(bytes) = self.read_at_hand(version, meter)? {
+            if let Some(bytes) = self.read_at_hand_by(Workspace::hold, version, meter)? {
                 return Ok((index, Some(bytes)));
             }
         }

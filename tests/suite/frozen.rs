@@ -4,6 +4,7 @@
 //! on the victim, and deletes only where nothing does.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lfs_delta::model::{CopyName, Entry, Key};
@@ -105,6 +106,7 @@ fn freeze_at_change(scene: &Scene, nth: usize, meanwhile: impl FnOnce()) -> Opti
         tracee.thaw();
         (playing.join().expect("a transfer").expect("an answer"), froze)
     });
+    scene.assert_bytes(&transfer);
     agent.terminate();
     froze.then_some(transfer)
 }
@@ -129,22 +131,28 @@ fn cut_at_any_change(scene: &Scene, object: &Object) {
     assert!(stored > 1 && (refused == 0) == is_base, "a base can be done without, the object cannot");
 }
 
-/// The same with objects that are too large for memory, where the writer may have to wait for the push.
-fn cut_a_large_one(path_of: impl Fn(&Scene) -> std::path::PathBuf) -> (usize, usize) {
+/// Too large for memory.
+const LARGE: usize = (16 << 20) + 1000;
+
+/// A push of a large object's second version.
+fn push_large_delta() -> Scene {
     let world = World::on_directory();
-    let bodies = versions(75, (16 << 20) + 1000, 2);
+    let bodies = versions(75, LARGE, 2);
     let first = world.pushed(bodies[..1].to_vec());
     let second = world.commit("file.bin", bodies[1].clone());
-    let scene = Scene::new("push-delta of a large object", world, first, vec![second]);
-    let path = path_of(&scene);
-    let (mut stored, mut refused) = (0, 0);
+    Scene::new("push-delta of a large object", world, first, vec![second])
+}
+
+/// The same with a large file, whose writer may have to wait for the transfer. Returns how many were done and refused.
+fn cut_while_it_is_held(scene: &Scene, path: &Path) -> (usize, usize) {
+    let (mut done, mut refused) = (0, 0);
     for nth in (1..).step_by(if is_soak() { 1 } else { 6 }) {
         scene.restore();
-        let cut = || fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(10));
+        let cut = || fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(10));
         let begun = Instant::now();
         let transfer = std::thread::scope(|scope| {
             let mut cutting = None;
-            let transfer = freeze_at_change(&scene, nth, || {
+            let transfer = freeze_at_change(scene, nth, || {
                 cutting = Some(scope.spawn(cut));
                 std::thread::sleep(Duration::from_millis(50));
             });
@@ -154,23 +162,38 @@ fn cut_a_large_one(path_of: impl Fn(&Scene) -> std::path::PathBuf) -> (usize, us
         let Some(transfer) = transfer else { break };
         println!("frozen at change {nth}: {:?} after {:?}", transfer.code(), begun.elapsed());
         assert!(matches!(transfer.code(), None | Some(5001)), "{transfer:?}");
-        assert_readable(&scene, &transfer);
-        stored += usize::from(transfer.error().is_none());
+        assert_readable(scene, &transfer);
+        done += usize::from(transfer.error().is_none());
         refused += usize::from(transfer.error().is_some());
     }
-    (stored, refused)
+    (done, refused)
 }
 
 #[test]
 fn a_large_base_that_shrinks_at_any_moment_of_a_push_does_no_harm() {
-    let (stored, refused) = cut_a_large_one(|scene| scene.world.local_path("a", &scene.acknowledged[0]));
+    let scene = push_large_delta();
+    let (stored, refused) =
+        cut_while_it_is_held(&scene, &scene.world.local_path("a", &scene.acknowledged[0]));
     assert!(stored > 2 && refused == 0, "{stored} stored, {refused} refused");
 }
 
 #[test]
 fn a_large_object_that_shrinks_at_any_moment_of_its_push_is_refused_or_whole() {
-    let (stored, refused) = cut_a_large_one(|scene| scene.world.local_path("a", scene.object()));
+    let scene = push_large_delta();
+    let (stored, refused) = cut_while_it_is_held(&scene, &scene.world.local_path("a", scene.object()));
     assert!(stored > 0 && refused > 0, "{stored} stored, {refused} refused");
+}
+
+#[test]
+fn a_large_base_that_shrinks_at_any_moment_of_a_pull_does_no_harm() {
+    let world = World::on_directory();
+    let mut objects = world.pushed(versions(76, LARGE, 2));
+    let base = world.local_path("a", &objects[0]);
+    fs::remove_file(world.local_path("a", &objects[1])).expect("an object");
+    fs::remove_dir_all(world.sandbox.path("cache-a")).expect("a cache");
+    let scene = Scene::pull("pull of a large delta", world, "a", objects.remove(1));
+    let (pulled, refused) = cut_while_it_is_held(&scene, &base);
+    assert!(pulled > 1 && refused == 0, "{pulled} pulled, {refused} refused");
 }
 
 #[test]
