@@ -477,6 +477,23 @@ fn a_page_of_a_proxy_does_not_mean_that_something_is_absent() {
 }
 
 #[test]
+fn a_page_of_a_proxy_is_not_taken_for_a_stored_copy() {
+    let page = || Fault::Answer(200, "<html><body>Please log in</body></html>".into());
+    for (kind, bytes) in
+        [(Kind::Put, noise(45, 20_000)), (Kind::CompleteUpload, noise(46, 1 << 20).repeat(65))]
+    {
+        let world = World::on_s3();
+        let (object, _) = world.local(bytes);
+        world.server().fail(on(kind).key("objects/"), page());
+        assert_report(&world.upload(&object).failed(), "E4001", &[&object.oid]);
+        assert_eq!((world.server().heal(), world.keys("objects/")), (1, vec![]));
+        world.push(&object);
+        world.add_machine("b");
+        world.pull("b", &object);
+    }
+}
+
+#[test]
 fn a_redirect_is_a_wrong_address_and_not_followed() {
     let world = World::on_s3();
     let elsewhere = S3Server::start();
