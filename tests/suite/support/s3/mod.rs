@@ -38,7 +38,7 @@ use self::log::Log;
 use self::state::{Rules, Stored};
 use super::endpoint::Endpoint;
 
-pub use self::faults::{Fault, Which, any, on, on_verb};
+pub use self::faults::{Fault, Which, any, on, on_verb, written};
 pub use self::log::{Call, Calls, Kind};
 
 const ACCESS_KEY: &str = "AKIDFORTESTSONLY";
@@ -203,6 +203,11 @@ impl S3Server {
     /// Lets everybody read and list, credentials or none.
     pub fn make_public(&self) {
         self.rules(|rules| rules.public = true);
+    }
+
+    /// Lets everybody do everything, credentials or none.
+    pub fn make_open(&self) {
+        self.rules(|rules| rules.open = true);
     }
 
     /// Tells this region to whoever asks where the bucket is.
@@ -392,7 +397,7 @@ impl S3Access for Doorkeeper {
         let rules = self.0.state().rules;
         let reads = matches!(*context.method(), http::Method::GET | http::Method::HEAD);
         let asks_where = context.s3_op().name() == "HeadBucket" && rules.region.is_some();
-        if context.credentials().is_some() || (rules.public && reads) || asks_where {
+        if context.credentials().is_some() || rules.open || (rules.public && reads) || asks_where {
             return Ok(());
         }
         Err(s3_error!(AccessDenied, "Signature is required"))

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
-use super::faults::{Fault, refusal};
+use super::faults::{Fault, filled_in, refusal, written};
 use super::log::{Call, Meter};
 use super::wire::{Counted, Drops, Line, Outgoing, Socket, torn};
 
@@ -106,6 +106,10 @@ impl Exchange {
         let answer = self.shared.service.call(request.map(s3s::Body::http_body)).await;
         match (answer, &self.fault) {
             (Err(_), _) | (_, Some(Fault::ResetAfter)) => self.tear(),
+            (Ok(answer), Some(Fault::WrittenAfter(text))) => {
+                let text = filled_in(text, answer).await;
+                self.answer(written(&text).map(s3s::Body::from))
+            }
             (Ok(answer), Some(Fault::HangAfter)) => {
                 self.shared.log.answered(&self.meter, answer.status().as_u16());
                 self.hang().await;
