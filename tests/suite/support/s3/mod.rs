@@ -37,6 +37,7 @@ use self::faults::Plan;
 use self::log::Log;
 use self::state::{Rules, Stored};
 use super::endpoint::Endpoint;
+use super::run::wait_until;
 
 pub use self::faults::{Fault, Which, any, on, on_verb, written};
 pub use self::log::{Call, Calls, Kind};
@@ -77,6 +78,17 @@ struct Shared {
     plan: Plan,
     /// Counts calls of `release`; a hanging request goes on at the next.
     released: watch::Sender<u64>,
+    /// How connections are ended. Each of them listens to this.
+    goodbyes: watch::Sender<Goodbye>,
+}
+
+/// How a server ends a connection that nobody uses.
+#[derive(Clone, Copy, Debug)]
+pub enum Goodbye {
+    /// By an end of file, as servers do after some seconds.
+    Close,
+    /// By a reset, as routers do that have forgotten it.
+    Reset,
 }
 
 impl S3Server {
@@ -168,6 +180,15 @@ impl S3Server {
     /// Lets requests go on that hang by `Fault::Hang`.
     pub fn release(&self) {
         self.shared.released.send_modify(|count| *count += 1);
+    }
+
+    /// Ends all connections and waits until they are gone. A request that is under way is still answered before a close.
+    #[track_caller]
+    pub fn hang_up(&self, goodbye: Goodbye) {
+        let goodbyes = &self.shared.goodbyes;
+        assert!(goodbyes.receiver_count() > 0, "nobody is connected");
+        goodbyes.send_replace(goodbye);
+        assert!(wait_until(PATIENCE, || goodbyes.receiver_count() == 0), "a connection stays");
     }
 
     /// Refuses DELETE, and PUT of other bytes under an existing key, from now on.
@@ -384,6 +405,7 @@ impl Shared {
             log: Log::default(),
             plan: Plan::default(),
             released: watch::Sender::new(0),
+            goodbyes: watch::Sender::new(Goodbye::Close),
         }
     }
 }
