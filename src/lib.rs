@@ -1,6 +1,6 @@
 //! Git LFS objects in a bucket of one's own, as references and deltas: the parts of the program.
 //!
-//! Read from the bottom: `model` holds the words; `clock`, `cancel` and `disk` touch the machine; `store`,
+//! Read from the bottom: `model` holds the words; `clock`, `cancel`, `threads` and `disk` touch the machine; `store`,
 //! `codec` and `git` turn keys into bytes, bytes into bytes, and oids into names. `depot` knows what a copy
 //! is and when it may be relied upon, `cache` what is here already, `plan` what is worth storing, `config`
 //! where everything is set. `transfer` joins them to the two lines that matter, upload and download; `verify`
@@ -23,5 +23,6 @@ pub mod model;
 pub mod plan;
 pub mod space;
 pub mod store;
+pub mod threads;
 pub mod transfer;
 pub mod verify;

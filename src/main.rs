@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Parser;
@@ -13,6 +13,8 @@ use lfs_delta::config;
 use lfs_delta::error::Error;
 use lfs_delta::logging;
 use lfs_delta::model::limits::CANCEL_PATIENCE;
+use lfs_delta::threads;
+use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -91,19 +93,30 @@ fn start_logging(command: &str, terminal: Option<logging::Terminal>) {
     logging::start(command, config::log_folder().as_deref(), &config::log_filter(), terminal);
 }
 
-/// Raises the flag on the signals that ask a process to end.
+/// Raises the flag on the signals that ask a process to end. Where the system has no thread for that, they end it as they
+/// would any other.
 fn watch_signals(cancel: &Cancel) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
-    let mut signals = signals.map_err(|source| Error::disk("watch signals", source))?;
     let cancel = cancel.clone();
-    std::thread::spawn(move || signals.forever().for_each(|_| cancel.raise()));
+    let (sender, receiver) = mpsc::channel::<Signals>();
+    let watch = move || {
+        if let Ok(mut signals) = receiver.recv() {
+            signals.forever().for_each(|_| cancel.raise());
+        }
+    };
+    if threads::start(watch).is_err() {
+        return Ok(());
+    }
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+    let signals = signals.map_err(|source| Error::disk("watch signals", source))?;
+    // The thread lives for as long as it waits for them.
+    let _ = sender.send(signals);
     Ok(())
 }
 
-/// Ends a command that waits for something that cannot be interrupted.
+/// Ends a command that waits for something that cannot be interrupted; not where the system has no thread for that.
 fn end_when_cancelled(cancel: Cancel) {
-    std::thread::spawn(move || {
+    let _ = threads::start(move || {
         while !cancel.is_raised() {
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::message;
 use crate::cancel::Cancel;
 use crate::model::limits::{PROGRESS_PER_SECOND_MAX, PROGRESS_SILENCE_MAX};
+use crate::threads;
 
 /// git-lfs reads a step into a signed integer that may have 32 bits.
 const STEP_MAX_BYTES: u64 = i32::MAX as u64;
@@ -43,7 +44,9 @@ impl Output {
         let output =
             Self(Arc::new(Shared { lines: Mutex::new(Box::new(lines)), cancel, telling: Mutex::new(None) }));
         let shared = Arc::downgrade(&output.0);
-        std::thread::spawn(move || break_silences(&shared));
+        if let Err(error) = threads::start(move || break_silences(&shared)) {
+            tracing::warn!(%error, "what counts nothing will tell no progress");
+        }
         output
     }
 
@@ -119,12 +122,12 @@ fn break_silences(shared: &Weak<Shared>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// What is written to one end and read at the other.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::agent) struct Written(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -138,12 +141,16 @@ mod tests {
     }
 
     impl Written {
+        pub(in crate::agent) fn lines(&self) -> Vec<Value> {
+            let text = String::from_utf8(self.0.lock().expect("lock").clone()).expect("UTF-8");
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        }
+
         /// `bytesSoFar` and `bytesSinceLast` of each line.
         fn counts(&self) -> Vec<(u64, u64)> {
-            let text = String::from_utf8(self.0.lock().expect("lock").clone()).expect("UTF-8");
             let count = |line: &Value, name: &str| line[name].as_u64().expect("a count");
-            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-            lines.map(|line| (count(&line, "bytesSoFar"), count(&line, "bytesSinceLast"))).collect()
+            let counts = |line: Value| (count(&line, "bytesSoFar"), count(&line, "bytesSinceLast"));
+            self.lines().into_iter().map(counts).collect()
         }
     }
 

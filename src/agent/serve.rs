@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::git::{Operation, Version};
 use crate::model::Oid;
 use crate::model::limits::{CANCEL_PATIENCE, LINE_MAX_BYTES};
+use crate::threads;
 use crate::transfer::{Meter, Session, Transfer};
 
 /// Twice as much stays with the process when it is freed.
@@ -58,7 +59,7 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
         serving,
         transfer: None,
     };
-    while let Ok(line) = lines.recv() {
+    for line in lines {
         match Event::parse(&line) {
             Event::Init { operation, remote } => agent.init(operation, remote),
             Event::Transfer(request) => agent.answer(&request),
@@ -80,35 +81,49 @@ fn keep_freed_memory() {
     drop(std::hint::black_box(vec![0_u8; USUAL_BYTES]));
 }
 
-/// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs.
-///
-/// Counts in `open` those that ask for something.
+/// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs. Where the system refuses
+/// it, each line is read when it is wanted, and that end is noticed when the transfer is done.
 fn read_lines(
     input: impl Read + Send + 'static,
     cancel: Cancel,
     open: Arc<AtomicUsize>,
-) -> Receiver<Vec<u8>> {
+) -> Box<dyn Iterator<Item = Vec<u8>>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        forward_lines(BufReader::new(input), &sender, &open);
+    let lines = Arc::new(Mutex::new(Lines { input: BufReader::new(input), open }));
+    let next = |lines: &Mutex<Lines<_>>| lines.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let forwarded = Arc::clone(&lines);
+    let forward = move || {
+        let _ = std::iter::from_fn(|| next(&forwarded)).try_for_each(|line| sender.send(line));
         cancel.raise();
-    });
-    receiver
+    };
+    match threads::start(forward) {
+        Ok(()) => Box::new(receiver.into_iter()),
+        Err(error) => {
+            tracing::warn!(%error, "git-lfs is listened to between transfers only");
+            Box::new(std::iter::from_fn(move || next(&lines)))
+        }
+    }
 }
 
-fn forward_lines(mut input: impl BufRead, lines: &Sender<Vec<u8>>, open: &AtomicUsize) {
-    loop {
+/// The lines of an input. Counts in `open` those that ask for something.
+struct Lines<R> {
+    input: R,
+    open: Arc<AtomicUsize>,
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
-        match input.by_ref().take(LINE_MAX_BYTES as u64).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
+        match self.input.by_ref().take(LINE_MAX_BYTES as u64).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return None,
             Ok(_) => {}
         }
         if !matches!(Event::parse(&line), Event::Terminate) {
-            open.fetch_add(1, Ordering::SeqCst);
+            self.open.fetch_add(1, Ordering::SeqCst);
         }
-        if lines.send(line).is_err() {
-            return;
-        }
+        Some(line)
     }
 }
 
@@ -180,7 +195,7 @@ impl Agent {
 /// One that has answered everything has done its work, however long a busy machine takes to end it: the end of the input
 /// follows a `terminate` that it may not even have looked at yet.
 fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, open: Arc<AtomicUsize>) {
-    std::thread::spawn(move || {
+    let end = move || {
         while !cancel.is_raised() {
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -192,7 +207,10 @@ fn end_when_cancelled(cancel: Cancel, workspace: Arc<Mutex<Option<PathBuf>>>, op
         }
         let is_done = open.load(Ordering::SeqCst) == 0;
         std::process::exit(if is_done { 0 } else { i32::from(Kind::Cancelled.entry().exit) });
-    });
+    };
+    if let Err(error) = threads::start(end) {
+        tracing::warn!(%error, "what cannot be interrupted will not be ended");
+    }
 }
 
 /// Returns a path as JSON can carry it; git-lfs mangles others in the same way.
@@ -203,4 +221,36 @@ fn path_text(path: &Path) -> String {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::agent::progress::tests::Written;
+    use crate::threads::tests::with_only;
+
+    #[test]
+    fn without_threads_each_request_is_answered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let serving = Serving {
+            folder: folder.path().to_owned(),
+            store: Some("file:///nowhere".into()),
+            effort: None,
+            profile: None,
+            cancel: Cancel::default(),
+        };
+        let oid = Oid::of(b"x");
+        let input = format!(
+            "{{\"event\":\"init\",\"operation\":\"download\",\"remote\":\"origin\"}}\n\
+             {{\"event\":\"download\",\"oid\":\"{oid}\",\"size\":1}}\n{{\"event\":\"terminate\"}}\n"
+        );
+        let written = Written::default();
+        with_only(0, || serve(serving, io::Cursor::new(input), written.clone()));
+        let lines = written.lines();
+        assert_eq!((lines.len(), lines[0].to_string().as_str()), (3, "{}"), "{lines:?}");
+        assert_eq!((&lines[2]["event"], &lines[2]["oid"]), (&"complete".into(), &oid.to_string().into()));
+        assert!(lines[2]["error"]["message"].as_str().is_some_and(|text| text.contains("git")), "{lines:?}");
+    }
 }

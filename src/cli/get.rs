@@ -22,7 +22,7 @@ pub struct Get {
     /// s3://bucket/space/file.zip[.delta] or file:///…; or an oid, a path, or REV:PATH of this repository
     #[arg(value_name = "WHAT", required = true)]
     pub what: Vec<String>,
-    /// Where to write: a file, or a directory where there are several
+    /// Where to write: a file, a directory where there are several, or - for the standard output
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Another store than the one of this repository
@@ -34,6 +34,25 @@ pub struct Get {
     /// Tell step by step what happens
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+impl Get {
+    /// Returns the file or the directory to write to; `None` means the standard output, which takes one file and nothing
+    /// beside it. A file called `-` is `./-`.
+    pub(super) fn place(&self, files: usize) -> Result<Option<&Path>> {
+        let told = self.output.as_deref();
+        let place = told.filter(|path| path.as_os_str() != "-");
+        if place.is_some() {
+            return Ok(place);
+        }
+        if self.json {
+            return Err(Error::Usage("--json needs the standard output for itself: add -o PATH".into()));
+        }
+        match files {
+            1 => Ok(None),
+            _ => Err(Error::Usage("several of them need a directory: add -o DIRECTORY".into())),
+        }
+    }
 }
 
 pub(super) fn get(arguments: &Get, context: &mut Context<'_>) -> Result<()> {
@@ -60,14 +79,9 @@ pub(super) fn get(arguments: &Get, context: &mut Context<'_>) -> Result<()> {
 /// Decides where each object goes; `None` means stdout.
 fn places(arguments: &Get, what: &[String], wanted: &[Wanted]) -> Result<Option<Vec<PathBuf>>> {
     let usage = |text: String| Err(Error::Usage(text));
-    let Some(output) = &arguments.output else {
-        if what.len() != 1 {
-            return usage("several objects need a directory: add -o DIRECTORY".into());
-        }
-        return Ok(None);
-    };
+    let Some(output) = arguments.place(what.len())? else { return Ok(None) };
     if what.len() == 1 && !output.is_dir() {
-        return Ok(Some(vec![output.clone()]));
+        return Ok(Some(vec![output.to_owned()]));
     }
     if !output.is_dir() {
         return usage(format!("{} is no directory, and several objects need one", output.display()));

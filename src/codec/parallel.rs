@@ -1,7 +1,9 @@
-//! Work on several items at once, in a stated number of threads.
+//! Work on several items at once, in a stated number of threads: the caller's and others, as far as the system has them.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
+
+use crate::threads;
 
 /// Applies `work` to every item, on at most `threads` threads, and returns the results in order.
 pub fn map<I, R>(threads: usize, items: I, work: impl Fn(I::Item) -> R + Sync) -> Vec<R>
@@ -24,11 +26,10 @@ where
         done
     };
     let mut all: Vec<(usize, R)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(count)).map(|_| scope.spawn(take)).collect();
-        let joined = |worker: thread::ScopedJoinHandle<'_, _>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().flat_map(joined).collect()
+        let start = |_| threads::start_in(scope, take).ok();
+        let workers: Vec<_> = (1..threads.min(count)).map_while(start).collect();
+        let own = take();
+        workers.into_iter().flat_map(joined).chain(own).collect()
     });
     all.sort_by_key(|(index, _)| *index);
     all.into_iter().map(|(_, result)| result).collect()
@@ -39,15 +40,25 @@ pub fn both<T: Send, R: Send>(threads: usize, pair: (T, T), work: impl Fn(T) -> 
     if threads <= 1 {
         return (work(pair.0), work(pair.1));
     }
+    // Where no thread can be started, the second is still here.
+    let second = Mutex::new(Some(pair.1));
+    let take = || second.lock().unwrap_or_else(PoisonError::into_inner).take().map(&work);
     thread::scope(|scope| {
-        let second = scope.spawn(|| work(pair.1));
+        let other = threads::start_in(scope, take);
         let first = work(pair.0);
-        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let second = other.map_or_else(|_| take(), joined);
+        (first, second.expect("whoever asks for it first is alone"))
     })
+}
+
+fn joined<T>(worker: ScopedJoinHandle<'_, T>) -> T {
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::threads::tests::with_only;
+
     #[test]
     fn results_come_in_the_order_of_the_items() {
         let items: Vec<u64> = (0..100).collect();
@@ -57,5 +68,14 @@ mod tests {
             assert_eq!(squares.len(), items.len());
             assert_eq!(super::both(threads, (2, 3), |item: u64| item * item), (4, 9));
         }
+    }
+
+    #[test]
+    fn the_caller_does_what_threads_would_that_the_system_refuses() {
+        for allowed in [0, 1] {
+            let squares = with_only(allowed, || super::map(4, 0..100_u32, |item| item * item));
+            assert!(squares.into_iter().eq((0..100).map(|item| item * item)));
+        }
+        assert_eq!(with_only(0, || super::both(2, (2, 3), |item: u64| item * item)), (4, 9));
     }
 }

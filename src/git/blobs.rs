@@ -15,6 +15,7 @@ use super::{Error, Git, Result, Version};
 use crate::clock::Stopwatch;
 use crate::model::Oid;
 use crate::model::limits::{BLOBS_KNOWN_MAX, POINTER_MAX_BYTES};
+use crate::threads;
 
 /// The blobs of one repository.
 #[derive(Debug)]
@@ -182,15 +183,16 @@ impl Running {
         let mut child = command.spawn().map_err(|source| Error::Missing { source })?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (sender, answers) = mpsc::channel();
-        // On a thread of its own, so that git can always go on answering while it is asked.
-        std::thread::spawn(move || {
+        // On a thread of its own, so that git can always go on answering while it is asked. Without one git ends at once:
+        // its input does.
+        threads::start(move || {
             let Some(mut output) = output.map(BufReader::new) else { return };
             while let Ok(answer) = read_answer(&mut output, question) {
                 if sender.send(answer).is_err() {
                     return;
                 }
             }
-        });
+        })?;
         Ok(Self { child, input, answers })
     }
 

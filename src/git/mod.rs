@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::model::limits::GIT_OUTPUT_MAX_BYTES;
+use crate::threads;
 
 pub mod attributes;
 pub mod blobs;
@@ -107,7 +108,7 @@ impl Git {
     /// Runs a command and returns what it prints, at most `GIT_OUTPUT_MAX_BYTES`.
     ///
     /// # Errors
-    /// `Missing`, `Refused`, `Slow`.
+    /// `Missing`, `Refused`, `Slow`; `Io` where the system has no threads for its pipes.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Vec<u8>> {
         self.finish(self.command(arguments), Vec::new())
     }
@@ -115,19 +116,21 @@ impl Git {
     /// Runs a prepared command with `input` and returns what it prints.
     ///
     /// # Errors
-    /// `Missing`, `Refused`, `Slow`.
+    /// `Missing`, `Refused`, `Slow`; `Io` where the system has no threads for its pipes.
     pub fn finish(&self, mut command: Command, input: Vec<u8>) -> Result<Vec<u8>> {
         let name = command.get_args().find_map(plain_word).unwrap_or_default();
         if !input.is_empty() {
             command.stdin(Stdio::piped());
         }
         let mut child = command.spawn().map_err(|source| Error::Missing { source })?;
-        let output = gather(child.stdout.take(), GIT_OUTPUT_MAX_BYTES);
-        let messages = gather(child.stderr.take(), 64 * 1024);
-        if let Some(mut pipe) = child.stdin.take() {
-            // git may end without reading all: what it says then is the error.
-            std::thread::spawn(move || drop(io::Write::write_all(&mut pipe, &input)));
-        }
+        let (output, messages) = match talk(&mut child, input) {
+            Ok(streams) => streams,
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(error.into());
+            }
+        };
         let watch = Stopwatch::start();
         let mut pause = Duration::from_micros(500);
         let status = loop {
@@ -151,12 +154,7 @@ impl Git {
     }
 }
 
-fn conclude(
-    child: &mut std::process::Child,
-    command: String,
-    output: Vec<u8>,
-    messages: &mpsc::Receiver<Vec<u8>>,
-) -> Result<Vec<u8>> {
+fn conclude(child: &mut Child, command: String, output: Vec<u8>, messages: &Gathered) -> Result<Vec<u8>> {
     if child.wait()?.success() {
         return Ok(output);
     }
@@ -165,10 +163,24 @@ fn conclude(
     Err(Error::Refused { command, message })
 }
 
+/// What a pipe gives until its end.
+type Gathered = mpsc::Receiver<Vec<u8>>;
+
+/// Writes git's input, and gathers its output and its messages.
+fn talk(child: &mut Child, input: Vec<u8>) -> io::Result<(Gathered, Gathered)> {
+    let output = gather(child.stdout.take(), GIT_OUTPUT_MAX_BYTES)?;
+    let messages = gather(child.stderr.take(), 64 * 1024)?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // git may end without reading all: what it says then is the error.
+        threads::start(move || drop(io::Write::write_all(&mut pipe, &input)))?;
+    }
+    Ok((output, messages))
+}
+
 /// Reads a pipe on a thread of its own, so that a full one never blocks git.
-fn gather(pipe: Option<impl Read + Send + 'static>, limit: u64) -> mpsc::Receiver<Vec<u8>> {
+fn gather(pipe: Option<impl Read + Send + 'static>, limit: u64) -> io::Result<Gathered> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    threads::start(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
             let _ = pipe.by_ref().take(limit).read_to_end(&mut bytes);
@@ -176,8 +188,8 @@ fn gather(pipe: Option<impl Read + Send + 'static>, limit: u64) -> mpsc::Receive
         }
         // Nobody waits any more after a time-out.
         let _ = sender.send(bytes);
-    });
-    receiver
+    })?;
+    Ok(receiver)
 }
 
 fn plain_word(argument: &OsStr) -> Option<String> {
@@ -192,4 +204,24 @@ fn path_from(bytes: &[u8]) -> PathBuf {
     return PathBuf::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes));
     #[cfg(not(unix))]
     return PathBuf::from(String::from_utf8_lossy(bytes).into_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::names::BlobId;
+    use crate::threads::tests::with_only;
+
+    #[test]
+    fn without_threads_for_its_pipes_git_is_an_error() {
+        let git = Git::new(".".into(), Duration::from_secs(60), Cancel::default());
+        let ask = || git.finish(git.command(["hash-object", "--stdin"]), b"text".to_vec());
+        for count in 0..3 {
+            assert!(matches!(with_only(count, ask), Err(Error::Io(_))), "with {count}");
+        }
+        assert_eq!(with_only(3, ask).expect("an id").len(), 41);
+        let blob = BlobId::parse(&[b'a'; 40]).expect("an id");
+        let asked = with_only(0, || Blobs::new(git.clone()).pointers_among(&[blob]));
+        assert!(matches!(asked, Err(Error::Io(_))), "{asked:?}");
+    }
 }

@@ -14,6 +14,7 @@ use super::{Error, Machine, Result};
 use crate::codec::vcdiff::{self, External, Info};
 use crate::disk::Bytes;
 use crate::model::Oid;
+use crate::threads;
 
 /// Largest decompressed form: a bomb must not fill the disk.
 const PLAIN_MAX_BYTES: u64 = 64 << 30;
@@ -165,7 +166,7 @@ fn run(machine: &Machine, format: External, arguments: &[&str], input: &[u8]) ->
     let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let read = std::thread::scope(|scope| {
         // It ends early where its output is not wanted any more.
-        scope.spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(input)));
+        threads::start_in(scope, move || stdin.as_mut().map(|stdin| stdin.write_all(input)))?;
         let mut stdout = stdout.ok_or(io::ErrorKind::BrokenPipe)?.take(PLAIN_MAX_BYTES);
         machine.gather(&mut stdout, &mut |_| ())
     });

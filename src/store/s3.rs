@@ -329,8 +329,8 @@ impl S3Store {
             .set_request_payer(self.options.access.payer())
             .set_if_none_match(self.condition(order))
             .body(sent.count(stream(key, body.source).await?));
-        let outcome = sent.report(body.sent, request.send()).await.map(drop).map_err(Fault::from);
-        match outcome {
+        let outcome = sent.report(body.sent, request.send()).await.map_err(Fault::from);
+        match outcome.and_then(|answer| Fault::unless_tagged(answer.e_tag())) {
             Err(fault) => self.settle(client, order, fault).await,
             Ok(()) => Ok(()),
         }

@@ -27,6 +27,7 @@ use crate::git::Version;
 use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
 use crate::model::{Chain, CodecName, CopyId, CopyName, Key, KeyPrefix, Oid, StoredCopy};
 use crate::store;
+use crate::threads;
 
 /// GETs of one chain that are on their way at once.
 const LINKS_IN_FLIGHT: usize = 8;
@@ -640,10 +641,13 @@ impl Transfer {
     fn fetch_payloads(&self, names: &[CopyName], meter: &Meter) -> Attempt<Vec<Bytes>> {
         let mut payloads = Vec::new();
         for group in names.chunks(LINKS_IN_FLIGHT) {
+            let fetch = |name: &CopyName| -> Attempt<Bytes> { Ok(self.fetch_copy(name, meter)?.1) };
             let fetched: Vec<Attempt<Bytes>> = std::thread::scope(|scope| {
-                let threads: Vec<_> =
-                    group.iter().map(|name| scope.spawn(|| Ok(self.fetch_copy(name, meter)?.1))).collect();
-                threads.into_iter().map(join).collect()
+                let fetching: Vec<_> =
+                    group.iter().map(|name| (name, threads::start_in(scope, move || fetch(name)))).collect();
+                // What the system has no thread for is fetched here, after that.
+                let take = |(name, thread): (_, io::Result<_>)| thread.map_or_else(|_| fetch(name), join);
+                fetching.into_iter().map(take).collect()
             });
             for payload in fetched {
                 payloads.push(payload?);

@@ -9,6 +9,7 @@ use crate::depot::Rules;
 use crate::git::names::pointer_text;
 use crate::model::{Entry, Key, KeyPrefix, Shape};
 use crate::store::{self, Body, Calls, Listed, MemoryStore, ReadStore, Verb, Visit, WriteStore};
+use crate::threads::tests::with_only;
 
 pub(crate) mod schedule;
 
@@ -199,6 +200,19 @@ fn a_second_version_is_a_delta_and_both_come_back() {
     assert!(matches!(second, Stored::Delta { size, depth: 2, .. } if size < 2000), "{second:?}");
     world.assert_readable(0);
     world.assert_readable(1);
+}
+
+#[test]
+fn a_chain_is_fetched_where_the_system_refuses_threads() {
+    let world = World::with_versions(4);
+    world.upload(3).expect("all");
+    for threads in [0, 1] {
+        let elsewhere = world.elsewhere();
+        let (version, bytes) = &world.versions[3];
+        let transfer = world.transfer(elsewhere.path());
+        let fetched = with_only(threads, || transfer.download(*version, &Meter::silent()));
+        assert_eq!(std::fs::read(fetched.expect("download")).expect("read"), *bytes);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::disk::Bytes;
 use crate::error::{Error, Result};
 use crate::model::limits::{CHAIN_DEPTH_MAX, READERS};
 use crate::model::{CopyId, Oid, StoredCopy};
+use crate::threads;
 use crate::transfer::{Keep, Rebuilt, Transfer};
 
 /// What reading found.
@@ -41,8 +42,10 @@ pub(super) fn read(
         reader.read_tree(root, None)?;
     };
     let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..READERS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(join).collect()
+        let readers: Vec<_> = (0..READERS).map_while(|_| threads::start_in(scope, work).ok()).collect();
+        // Where the system refuses even one, all is read here.
+        let own = readers.is_empty().then(work);
+        readers.into_iter().map(join).chain(own).collect()
     });
     outcomes.into_iter().collect::<Result<()>>()?;
     Ok(reader.seen.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -1,11 +1,22 @@
 //! Checks and repairs beside a push, under a scheduler.
 
 use super::*;
+use crate::threads::tests::with_only;
 use crate::transfer::tests::schedule::{Deed, assert_kept, assert_needed, stored};
 
 fn read_and_repair(transfer: &Transfer) -> Result<Report> {
     let request = Request { data: Some(Subset::default()), repair: true, ..Request::default() };
     verify(transfer, &request, &|_| ())
+}
+
+#[test]
+fn everything_is_read_where_the_system_refuses_threads() {
+    let request = Request { data: Some(Subset::default()), ..Request::default() };
+    let is_read = |transfer: &Transfer| {
+        let check = |threads| with_only(threads, || verify(transfer, &request, &|_| ()));
+        [0, 1].into_iter().all(|threads| check(threads).expect("a report").read == 2)
+    };
+    assert_kept(&stored(2, 2), &[Deed::Other(&is_read)]);
 }
 
 #[test]

@@ -244,10 +244,9 @@ fn each_request_gets_one_answer_of_its_own_and_failures_do_not_end_the_agent() {
     assert_eq!(rest(&mut agent), [] as [Value; 0]);
 }
 
-/// Whoever starts a thread where the machine gives none panics: here git's and the store's readers do, at the beginning
-/// of a process and in the middle of a transfer.
+/// Where the machine gives no thread git cannot be asked, and what one has to ask git for fails; all else is done by one.
 #[test]
-fn a_panic_is_the_answer_to_its_request_and_the_agent_goes_on() {
+fn a_machine_that_refuses_threads_is_no_reason_to_panic() {
     for world in [World::on_directory(), World::on_s3()] {
         let objects = world.pushed(versions(18, 20_000, 3));
         world.add_machine("b");
@@ -255,21 +254,41 @@ fn a_panic_is_the_answer_to_its_request_and_the_agent_goes_on() {
         let mut agent = FakeLfs::traced(world.agent_command("b"), Act::Watch).accepted("upload");
         let tracee = agent.tracee().clone();
         tracee.refuse_threads(true);
-        assert_report(&agent.upload(&next.oid, next.size(), &path).failed(), "E9001", &["thread"]);
+        assert_report(&agent.upload(&next.oid, next.size(), &path).failed(), "E1001", &["git"]);
         tracee.refuse_threads(false);
         agent.upload(&next.oid, next.size(), &path).succeeded();
         assert_eq!(agent.init("download"), json!({}));
         let [_, _, last] = &objects[..] else { panic!("three versions") };
         tracee.refuse_threads(true);
-        assert_report(&agent.download(&last.oid, last.size()).failed(), "E9001", &["thread"]);
-        assert_eq!(world.temporary_files("b"), [] as [PathBuf; 0], "left behind");
-        tracee.refuse_threads(false);
         let file = agent.download(&last.oid, last.size()).succeeded().path();
         assert!(fs::read(file).expect("a file") == last.bytes);
         assert_eq!(rest(&mut agent), [] as [Value; 0]);
         assert!(agent.wait(PROMPTLY).expect("an end").success());
         assert_eq!(agent.stderr(), "");
     }
+}
+
+/// The runtime of the client of S3 panics where the machine gives it no thread.
+#[test]
+fn a_panic_is_the_answer_to_its_request_and_the_agent_goes_on() {
+    let world = World::on_s3();
+    let object = world.pushed(vec![noise(18, 20_000)]).remove(0);
+    world.add_machine("b");
+    let here = Object::new("here");
+    world.sandbox.write(world.local_path("b", &here), &here.bytes);
+    let mut agent = FakeLfs::traced(world.agent_command("b"), Act::Watch).accepted("download");
+    let tracee = agent.tracee().clone();
+    // For this one git is asked, and not the service.
+    fs::remove_file(agent.download(&here.oid, here.size()).succeeded().path()).expect("a file");
+    tracee.refuse_threads(true);
+    assert_report(&agent.download(&object.oid, object.size()).failed(), "E9001", &["thread"]);
+    assert_eq!(world.temporary_files("b"), [] as [PathBuf; 0], "left behind");
+    tracee.refuse_threads(false);
+    let file = agent.download(&object.oid, object.size()).succeeded().path();
+    assert!(fs::read(file).expect("a file") == object.bytes);
+    assert_eq!(rest(&mut agent), [] as [Value; 0]);
+    assert!(agent.wait(PROMPTLY).expect("an end").success());
+    assert_eq!(agent.stderr(), "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod errors;
 mod init;
 mod install;
+mod output;
 mod unread;
 
 use crate::support::sandbox::Sandbox;

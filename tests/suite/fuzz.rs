@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::support::confined::confined;
 use crate::support::data::{Random, edited, noise, pointer, text};
 use crate::support::run::{DEADLINE, rounds, run, thread_time};
-use crate::support::s3::{AUTHORITY, Fault, Kind as Request, S3Server, any, on};
+use crate::support::s3::{AUTHORITY, Calls, Fault, Kind as Request, S3Server, any, on, written};
 use crate::support::sandbox::files_below;
 use crate::world::World;
 
@@ -489,12 +489,24 @@ const LISTING: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketRe
 const REFUSAL: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchKey</Code><Message>The specified key does \
     not exist.</Message><Key>p/x</Key><RequestId>1</RequestId><HostId>2</HostId></Error>";
 
-const BEGUN: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<InitiateMultipartUploadResult><Bucket>b</Bucket>\
-    <Key>p/x</Key><UploadId>VXBsb2Fk</UploadId></InitiateMultipartUploadResult>";
+/// What a service says when it has begun an upload in parts, when it has completed one, and when it has stored anything.
+const BEGUN: &str = "200 OK\n\n<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>p/x</Key><UploadId>{UploadId}</UploadId>\
+    </InitiateMultipartUploadResult>";
+const COMPLETED: &str = "200 OK\n\n<?xml version=\"1.0\"?>\n<CompleteMultipartUploadResult><Location>http://b/p/x</Location>\
+    <ETag>&quot;3858f62230ac3c915f300c664312c11f-9&quot;</ETag></CompleteMultipartUploadResult>";
+const STORED: &str = "200 OK\nServer: AmazonS3\nx-amz-id-2: LriYPLdmOdAiIfgSm/F1YsViT1LW94/xUQxMsF7xiEb1a0wiIOIxl+zbwZ163pt7\n\
+    x-amz-request-id: 0A49CE4060975EAC\nETag: {ETag}\nx-amz-server-side-encryption: AES256\nDate: Mon, 30 Nov 2026 17:50:00 GMT\n\n";
 
-const COMPLETED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CompleteMultipartUploadResult><Location>http://b/p/x\
-    </Location><Bucket>b</Bucket><Key>p/x</Key><ETag>&quot;3858f62230ac3c915f300c664312c11f-9&quot;</ETag>\
-    </CompleteMultipartUploadResult>";
+/// What else may be answered to an upload, by the service or by a proxy.
+const REFUSALS: [&str; 7] = [
+    "200 OK\n\n<Error><Code>InternalError</Code><Message>x</Message></Error>",
+    "200 OK\nContent-Type: text/html\n\n<html><body>Please log in</body></html>",
+    "204 No Content\n\n",
+    "403 Forbidden\n\n<Error><Code>AccessDenied</Code></Error>",
+    "404 Not Found\n\n<Error><Code>NoSuchUpload</Code></Error>",
+    "412 Precondition Failed\n\n<Error><Code>PreconditionFailed</Code></Error>",
+    "500 Internal Server Error\nETag: \"x\"\n\n",
+];
 
 const PART_BYTES: usize = 256;
 
@@ -536,44 +548,112 @@ fn what_a_service_answers_is_understood_or_an_error() {
     });
 }
 
+/// An upload to one of whose requests something is answered.
+struct Upload {
+    kind: Request,
+    /// Whether the service does the work before.
+    after: bool,
+    answer: String,
+}
+
+impl Upload {
+    const KINDS: [Request; 4] =
+        [Request::Put, Request::PutPart, Request::CompleteUpload, Request::BeginUpload];
+
+    fn fault(&self) -> Fault {
+        match self.after {
+            true => Fault::WrittenAfter(self.answer.clone()),
+            false => Fault::Written(self.answer.clone()),
+        }
+    }
+
+    /// Whether the answer is of those that mean success.
+    fn is_2xx(&self) -> bool {
+        matches!(written(&self.answer).status().as_u16(), 200..300)
+    }
+
+    /// Whether the answer may be read as the service's word that it has the file, or the part.
+    fn says_done(&self) -> bool {
+        let answer = written(&self.answer);
+        let names_it = match self.kind {
+            Request::CompleteUpload => {
+                ["CompleteMultipartUploadResult", "ETag"].into_iter().all(|word| answer.body().contains(word))
+            }
+            _ => answer.headers().contains_key("etag"),
+        };
+        self.is_2xx() && names_it
+    }
+
+    /// Whether the service tells the truth, in its own words.
+    fn is_true(&self) -> bool {
+        let words = match self.kind {
+            Request::BeginUpload => BEGUN,
+            Request::CompleteUpload => COMPLETED,
+            _ => STORED,
+        };
+        self.after && self.answer == words
+    }
+
+    /// Fails the test unless what was made of the answer is right: `kept` is what the store has, and `calls` were made.
+    fn judge(&self, put: &store::Result<()>, kept: Option<&[u8]>, bytes: &[u8], calls: &Calls) {
+        let Self { kind, after, answer } = self;
+        let what = format!("{put:?} of {kind:?} {}", if *after { "after the work" } else { "without work" });
+        assert!(kept.is_none_or(|kept| kept == bytes), "other bytes are kept: {what}: {answer}");
+        // The last word on a file is that of these two; nobody can see through a lie.
+        let is_last = matches!(kind, Request::Put | Request::CompleteUpload);
+        match (put, kept) {
+            (Ok(()), None) => {
+                assert!(is_last && !after && self.says_done(), "lost: {what}: {answer}");
+            }
+            (Err(_), Some(_)) => {
+                assert!(is_last && *after && !self.is_2xx(), "stored all the same: {what}: {answer}");
+            }
+            _ => {}
+        }
+        assert!(put.is_ok() || !self.is_true(), "not understood: {what}: {answer}");
+        // A refusal may make it begin once more, without what the service does not know.
+        if *kind == Request::PutPart && !self.says_done() && calls.count(Request::BeginUpload) == 1 {
+            assert_eq!(calls.count(Request::CompleteUpload), 0, "a part is missing: {what}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn what_a_service_answers_to_an_upload_is_understood_or_an_error() {
     let server = S3Server::start();
+    server.make_open();
     server.allow_parts_of(1);
-    let store = store_on(&server);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, bytes) = (folder.path().join("file"), noise(3, 9 * PART_BYTES));
     std::fs::write(&path, &bytes).expect("a file");
     let source = store::Source::File { path: &path, size: bytes.len() as u64 };
     let body = store::Body { source, digest: Oid::of(&bytes), sent: &|_| () };
-    let corpus = texts(&[BEGUN, COMPLETED, REFUSAL]);
-    let (mut number, mut stored) = (0_u32, 0);
-    try_all("answers to uploads", 300, &corpus, |input| {
-        for kind in [Request::BeginUpload, Request::PutPart, Request::CompleteUpload, Request::Put] {
+    let corpus = texts(&[&[STORED, BEGUN, COMPLETED, STORED, BEGUN, COMPLETED][..], &REFUSALS].concat());
+    let (mut number, mut outcomes) = (0_u32, [[0; 2]; 8]);
+    try_all("answers to uploads", 250, &corpus, |input| {
+        let store = store_on(&server);
+        for (at, kind) in Upload::KINDS.into_iter().chain(Upload::KINDS).enumerate() {
+            let upload = Upload { kind, after: at < 4, answer: text_of(input) };
             number += 1;
-            // A service that knows no uploads in parts is not asked for one again.
-            let own = (kind == Request::BeginUpload).then(|| store_on(&server));
-            let store = own.as_ref().unwrap_or(&store);
             let id = CopyId { oid: Oid::of(&number.to_le_bytes()), nonce: Nonce::from_bytes([1; 16]) };
             let key = Key::copy(&CopyName { id, shape: Shape::Full { codec: None } });
             // Up to all nine parts, or some of them.
-            let times = 1 + number as usize % 9;
-            server.fail(on(kind).times(times), Fault::Answer(200, text_of(input)));
+            server.fail(on(kind).times(1 + number as usize % 9), upload.fault());
             let put = match kind {
-                Request::Put => put_bytes(store, &key, &bytes[..PART_BYTES]),
+                Request::Put => put_bytes(&store, &key, &bytes),
+                // A service that knows no uploads in parts is not asked for one again.
+                Request::BeginUpload => store_on(&server).put(&key, &body),
                 _ => store.put(&key, &body),
             };
             server.heal();
             let kept = server.get_raw(&format!("p/{key}"));
-            assert!(kept.is_none() || put.is_ok() || kind == Request::CompleteUpload, "{kind:?}: {put:?}");
-            stored += usize::from(put.is_ok());
-            if let (Ok(()), Request::BeginUpload | Request::PutPart, Some(kept)) = (&put, kind, kept) {
-                assert!(kept == bytes, "{kind:?}: other bytes");
-            }
+            upload.judge(&put, kept.as_deref(), &bytes, &server.take_calls());
+            outcomes[at][usize::from(put.is_ok())] += 1;
         }
-        server.take_calls();
     });
-    println!("{stored} of {number} were taken for stored");
+    println!("{number} answers; errors and successes of each kind, after the work and without: {outcomes:?}");
+    let both_ways = outcomes.iter().filter(|outcome| outcome.iter().all(|&count| count > 9)).count();
+    assert!(both_ways >= 5, "hardly anything was tried: {outcomes:?}");
 }
 
 #[test]

@@ -8,13 +8,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
-use lfs_delta::model::Location;
-use lfs_delta::store::{S3Options, S3Store, artefacts_contract, contract};
+use lfs_delta::model::{CopyId, CopyName, Key, KeyPrefix, Location, Nonce, Oid, Shape};
+use lfs_delta::store::s3::{Access, Anonymous, Certificates};
+use lfs_delta::store::{
+    Body, ReadStore as _, S3Options, S3Store, Source, Visit, WriteStore as _, artefacts_contract, contract,
+    get_bytes, put_bytes,
+};
 
 use crate::support::data::{edited, noise, pointer, text, versions};
 use crate::support::fake_lfs::{FakeLfs, download_event, upload_event};
 use crate::support::run::run;
-use crate::support::s3::{Call, Calls, Fault, Kind, S3Server, any, on};
+use crate::support::s3::{AUTHORITY, Call, Calls, Fault, Goodbye, Kind, S3Server, any, on};
 use crate::support::sandbox::Sandbox;
 use crate::world::{Object, World, assert_report};
 
@@ -477,6 +481,23 @@ fn a_page_of_a_proxy_does_not_mean_that_something_is_absent() {
 }
 
 #[test]
+fn a_page_of_a_proxy_is_not_taken_for_a_stored_copy() {
+    let page = || Fault::Answer(200, "<html><body>Please log in</body></html>".into());
+    for (kind, bytes) in
+        [(Kind::Put, noise(45, 20_000)), (Kind::CompleteUpload, noise(46, 1 << 20).repeat(65))]
+    {
+        let world = World::on_s3();
+        let (object, _) = world.local(bytes);
+        world.server().fail(on(kind).key("objects/"), page());
+        assert_report(&world.upload(&object).failed(), "E4001", &[&object.oid]);
+        assert_eq!((world.server().heal(), world.keys("objects/")), (1, vec![]));
+        world.push(&object);
+        world.add_machine("b");
+        world.pull("b", &object);
+    }
+}
+
+#[test]
 fn a_redirect_is_a_wrong_address_and_not_followed() {
     let world = World::on_s3();
     let elsewhere = S3Server::start();
@@ -730,6 +751,60 @@ fn a_service_that_ignores_or_refuses_conditions_works_too() {
     assert_eq!(puts.last().and_then(|call| call.header("if-none-match")), None, "{puts}");
 }
 
+// ---- connections that the service has closed
+
+/// A store on a server whose requests are tried so often.
+fn store_with(server: &S3Server, attempts: u32, certificates: Option<&str>) -> S3Store {
+    let Ok(Location::S3(location)) = Location::parse(&server.endpoint.store_url("p")) else {
+        panic!("no URL")
+    };
+    let certificates = certificates.map(|text| Certificates::parse(text).expect("certificates"));
+    let access = Access { anonymous: Anonymous::Always, certificates, ..Access::default() };
+    let backoff = Duration::from_millis(1);
+    S3Store::new(location, S3Options { attempts, backoff, access, ..S3Options::default() }, Cancel::default())
+}
+
+fn copy_key(number: u8) -> Key {
+    let id = CopyId { oid: Oid::of(&[number]), nonce: Nonce::from_bytes([number; 16]) };
+    Key::copy(&CopyName { id, shape: Shape::Full { codec: None } })
+}
+
+/// Services close what has been idle for some seconds; routers forget it, and answer by a reset.
+///
+/// One try is enough for what is asked one after the other. Of other connections a thread of its own takes care, which may
+/// not have had the time yet: there it takes two at most.
+#[test]
+fn a_connection_that_was_closed_while_it_was_idle_costs_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, bytes) = (folder.path().join("file"), noise(47, 300_000));
+    std::fs::write(&path, &bytes).expect("a file");
+    let source = Source::File { path: &path, size: bytes.len() as u64 };
+    let file = Body { source, digest: Oid::of(&bytes), sent: &|_| () };
+    for (server, certificates) in [(S3Server::start(), None), (S3Server::start_tls(), Some(AUTHORITY))] {
+        server.make_open();
+        let [once, twice] = [1, 2].map(|attempts| store_with(&server, attempts, certificates));
+        put_bytes(&once, &copy_key(0), b"small").expect("stored");
+        let mut number = 0;
+        let mut ask = |what: &str| {
+            number += 1;
+            match what {
+                "PUT from memory" => put_bytes(&once, &copy_key(number), b"small"),
+                "PUT from a file" => once.put(&copy_key(number), &file),
+                "LIST" => once.list(&KeyPrefix::about(), &mut |_| Visit::Continue),
+                _ => get_bytes(&twice, &copy_key(0), 100).map(|read| assert_eq!(read, b"small")),
+            }
+        };
+        for goodbye in [Goodbye::Close, Goodbye::Reset] {
+            for what in ["PUT from memory", "PUT from a file", "LIST", "GET"] {
+                ask(what).expect("a connection");
+                server.hang_up(goodbye);
+                let outcome = ask(what);
+                assert!(outcome.is_ok(), "{what} after {goodbye:?}: {outcome:?}");
+            }
+        }
+    }
+}
+
 // ---- limits
 
 /// Runs a transfer of each object on machine `a` or `b` by agents that all run at once, and returns the time.
@@ -773,15 +848,21 @@ fn all_agents_of_a_machine_share_one_limit() {
     }
 }
 
+/// A transfer takes four times as long as a connection may be silent; a slice of it takes less than half of that. Both ways
+/// at once: they wait most of the time.
 #[test]
 fn a_slow_limit_is_not_taken_for_a_broken_connection() {
     let mut world = World::on_s3();
-    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "16").set("LFS_DELTA_LIMIT_UPLOAD", "16");
-    world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "300ms").set("LFS_DELTA_READ_TIMEOUT", "300ms");
-    let (object, _) = world.local(noise(44, 40_000));
-    world.push(&object);
     world.add_machine("b");
-    world.pull("b", &object);
+    let [up, down] = [44, 48].map(|seed| world.local(noise(seed, 10_000)).0);
+    world.push(&down);
+    world.server().take_calls();
+    world.sandbox.set("LFS_DELTA_LIMIT_DOWNLOAD", "1").set("LFS_DELTA_LIMIT_UPLOAD", "1");
+    world.sandbox.set("LFS_DELTA_STALL_TIMEOUT", "2400ms").set("LFS_DELTA_READ_TIMEOUT", "2400ms");
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.push(&up));
+        world.pull("b", &down);
+    });
     let calls = taken(&world).1;
     assert_eq!((calls.count(Kind::Put), calls.count(Kind::Get)), (1, 1), "{calls}");
 }

@@ -11,7 +11,7 @@ use lfs_delta::error::KINDS;
 /// From the bottom up. A module imports only from lines before its own: never up, never sideways.
 const ORDER: [&[&str]; 10] = [
     &["model"],
-    &["clock", "cancel"],
+    &["clock", "cancel", "threads"],
     &["disk"],
     &["store", "codec", "git"],
     &["plan", "depot", "cache", "config", "logging"],
@@ -166,6 +166,15 @@ fn nothing_prints_but_the_edges_on_what_they_are_handed() {
     });
 }
 
+/// Anywhere else a thread that the system refuses is a panic; but these are only tests.
+#[test]
+fn threads_are_started_in_one_place() {
+    let starts = ["thread::spawn(", "scope.spawn(", "thread::Builder", ".spawn_scoped("];
+    assert_only_in(&["threads.rs", "transfer/tests", "store/artefacts_contract.rs"], |line| {
+        starts.iter().any(|start| line.contains(start))
+    });
+}
+
 #[test]
 fn nothing_is_unwrapped_or_left_undone() {
     let wrong = [".unwrap()", ".unwrap_err()", "todo!", "unimplemented!", "allow(dead_code", "allow(unused"];
@@ -193,7 +202,7 @@ fn every_file_says_what_it_is_and_every_line_is_free_of_names_of_keys() {
         assert!(text.starts_with("//! "), "src/{} does not say what it is", file.path.display());
         // What `without_tests` leaves out must be tests, and what `modules_in` reads must be on one line.
         let tests = text.split_once("\n#[cfg(test)]\n").map_or("mod tests", |(_, rest)| rest);
-        let tests = tests.trim_start_matches("pub(crate) ");
+        let tests = tests.trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
         assert!(tests.starts_with("mod tests"), "src/{} has more than tests for tests", file.path.display());
         assert!(
             !text.contains("crate::{\n"),

@@ -71,13 +71,10 @@ pub(super) fn get(arguments: &Get, context: &mut Context<'_>) -> Result<()> {
 /// Decides where files go, before anything is fetched.
 fn goal(arguments: &Get, wanted: &[(ArtefactUrl, FileName)], context: &Context<'_>) -> Result<Goal> {
     let several = wanted.len() > 1;
-    let Some(output) = &arguments.output else {
-        if several {
-            return Err(Error::Usage("several files need a directory: add -o DIRECTORY".into()));
-        }
-        if context.output_is_terminal {
+    let Some(output) = arguments.place(wanted.len())? else {
+        if context.output_is_terminal && arguments.output.is_none() {
             return Err(Error::Usage(
-                "this is no text for a terminal: add -o PATH, or redirect with >".into(),
+                "this is no text for a terminal: add -o PATH, redirect with >, or insist by -o -".into(),
             ));
         }
         return Ok(Goal::Output);

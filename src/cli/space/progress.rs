@@ -37,7 +37,10 @@ impl Progress {
         let style = ProgressStyle::with_template("{spinner} {pos}/{len} {prefix} {wide_msg} {elapsed}");
         self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         self.bar.set_length(total as u64);
-        self.bar.enable_steady_tick(TICK);
+        // It takes a thread, for nothing where nobody looks.
+        if !self.bar.is_hidden() {
+            self.bar.enable_steady_tick(TICK);
+        }
     }
 
     /// Names the file that is next.

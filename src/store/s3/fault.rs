@@ -21,6 +21,9 @@ pub(super) const NO_PARTS: &str = "uploads in parts do not work";
 /// What the reason begins with where a service wants the bucket in another part of its address.
 pub(super) const OTHER_STYLE: &str = "this service wants the bucket elsewhere in its address";
 
+/// The reason where an answer says that all went well, and not with what.
+const UNTAGGED: &str = "the answer has no tag of what was stored, so it may not be the service's";
+
 /// Longest text of a service that is passed on.
 const REASON_MAX_CHARS: usize = 300;
 
@@ -67,6 +70,14 @@ impl Fault {
     pub(super) fn says_nothing_was_stored(&self) -> bool {
         self.code.as_deref() != Some("NoSuchUpload")
             && matches!(self.status, Some(300..=408 | 410 | 411 | 413..=428 | 430..=499 | 501))
+    }
+
+    /// Takes only what names a stored file for the answer of the service: a proxy says 200, too, and shows a page.
+    pub(super) fn unless_tagged(etag: Option<&str>) -> Result<(), Self> {
+        match etag {
+            Some(tag) if !tag.is_empty() => Ok(()),
+            _ => Err(Self { status: None, code: None, reason: UNTAGGED.into() }),
+        }
     }
 
     /// Returns whether the answer to the beginning of an upload in parts shows that the service knows none: it is

@@ -202,7 +202,8 @@ impl S3Store {
                 return Err(Error::Cancelled);
             }
         };
-        let Err(fault) = sent.map_err(Fault::from) else {
+        let tagged = sent.map_err(Fault::from).and_then(|answer| Fault::unless_tagged(answer.e_tag()));
+        let Err(fault) = tagged else {
             upload.forget();
             return Ok(());
         };
@@ -388,7 +389,7 @@ impl Target {
             .await
             .map_err(|error| Fault::from(error).into_error(Verb::Put, key.as_str(), None))?;
         drop(pass);
-        let etag = answer.e_tag().ok_or_else(|| Error::Unavailable {
+        let etag = answer.e_tag().filter(|tag| !tag.is_empty()).ok_or_else(|| Error::Unavailable {
             verb: Verb::Put,
             key: key.to_string(),
             reason: "the service took a part and did not tag it".into(),

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use http::StatusCode;
+use http_body_util::BodyExt as _;
 
 use super::log::{Call, Kind};
 
@@ -43,6 +44,10 @@ pub enum Fault {
     ErrorIn200,
     /// Answer this, without doing the work.
     Answer(u16, String),
+    /// Answer what is written here, without doing the work: a status, headers, an empty line, a body.
+    Written(String),
+    /// Do the work, then answer what is written here; `{ETag}` and `{UploadId}` are those that the work gave.
+    WrittenAfter(String),
     /// Answer 200 and this text again and again, for ever.
     Endless(&'static str),
 }
@@ -195,6 +200,7 @@ pub fn refusal(fault: &Fault) -> Option<http::Response<String>> {
             answer.status(*status).header("retry-after", *seconds).body(error_body(code))
         }
         Fault::Answer(status, body) => answer.status(*status).body(body.clone()),
+        Fault::Written(text) => return Some(written(text)),
         Fault::ErrorIn200 => answer.status(StatusCode::OK).body(error_body("InternalError")),
         Fault::Redirect(to) => answer
             .status(StatusCode::TEMPORARY_REDIRECT)
@@ -207,6 +213,45 @@ pub fn refusal(fault: &Fault) -> Option<http::Response<String>> {
         _ => return None,
     };
     Some(response.expect("a valid answer"))
+}
+
+/// Reads a written answer. What HTTP itself cannot carry is left out.
+pub fn written(text: &str) -> http::Response<String> {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').next()?.parse().ok());
+    let status = status.filter(|status| (200..600).contains(status)).unwrap_or(200_u16);
+    let mut answer = http::Response::new(body.to_owned());
+    *answer.status_mut() = StatusCode::from_u16(status).expect("three digits");
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        let name = http::HeaderName::from_bytes(name.trim().as_bytes());
+        let value = http::HeaderValue::from_str(value.trim());
+        if let (Ok(name), Ok(value)) = (name, value)
+            && !FRAMING.contains(&name)
+        {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+/// Headers that are the server's own business.
+const FRAMING: [http::HeaderName; 4] = [
+    http::header::CONNECTION,
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::UPGRADE,
+];
+
+/// Writes into `text` how the service named what it did.
+pub async fn filled_in(text: &str, answer: http::Response<s3s::Body>) -> String {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = String::from_utf8_lossy(&body);
+    let between = |start: &str, end: &str| Some(body.split_once(start)?.1.split_once(end)?.0.to_owned());
+    let etag = head.headers.get(http::header::ETAG).and_then(|value| value.to_str().ok());
+    let id = between("<UploadId>", "</UploadId>");
+    text.replace("{ETag}", etag.unwrap_or_default()).replace("{UploadId}", &id.unwrap_or_default())
 }
 
 fn error_body(code: &str) -> String {

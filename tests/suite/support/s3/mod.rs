@@ -37,8 +37,9 @@ use self::faults::Plan;
 use self::log::Log;
 use self::state::{Rules, Stored};
 use super::endpoint::Endpoint;
+use super::run::wait_until;
 
-pub use self::faults::{Fault, Which, any, on, on_verb};
+pub use self::faults::{Fault, Which, any, on, on_verb, written};
 pub use self::log::{Call, Calls, Kind};
 
 const ACCESS_KEY: &str = "AKIDFORTESTSONLY";
@@ -77,6 +78,17 @@ struct Shared {
     plan: Plan,
     /// Counts calls of `release`; a hanging request goes on at the next.
     released: watch::Sender<u64>,
+    /// How connections are ended. Each of them listens to this.
+    goodbyes: watch::Sender<Goodbye>,
+}
+
+/// How a server ends a connection that nobody uses.
+#[derive(Clone, Copy, Debug)]
+pub enum Goodbye {
+    /// By an end of file, as servers do after some seconds.
+    Close,
+    /// By a reset, as routers do that have forgotten it.
+    Reset,
 }
 
 impl S3Server {
@@ -170,6 +182,15 @@ impl S3Server {
         self.shared.released.send_modify(|count| *count += 1);
     }
 
+    /// Ends all connections and waits until they are gone. A request that is under way is still answered before a close.
+    #[track_caller]
+    pub fn hang_up(&self, goodbye: Goodbye) {
+        let goodbyes = &self.shared.goodbyes;
+        assert!(goodbyes.receiver_count() > 0, "nobody is connected");
+        goodbyes.send_replace(goodbye);
+        assert!(wait_until(PATIENCE, || goodbyes.receiver_count() == 0), "a connection stays");
+    }
+
     /// Refuses DELETE, and PUT of other bytes under an existing key, from now on.
     pub fn refuse_delete_and_overwrite(&self) {
         self.rules(|rules| rules.append_only = true);
@@ -203,6 +224,11 @@ impl S3Server {
     /// Lets everybody read and list, credentials or none.
     pub fn make_public(&self) {
         self.rules(|rules| rules.public = true);
+    }
+
+    /// Lets everybody do everything, credentials or none.
+    pub fn make_open(&self) {
+        self.rules(|rules| rules.open = true);
     }
 
     /// Tells this region to whoever asks where the bucket is.
@@ -379,6 +405,7 @@ impl Shared {
             log: Log::default(),
             plan: Plan::default(),
             released: watch::Sender::new(0),
+            goodbyes: watch::Sender::new(Goodbye::Close),
         }
     }
 }
@@ -392,7 +419,7 @@ impl S3Access for Doorkeeper {
         let rules = self.0.state().rules;
         let reads = matches!(*context.method(), http::Method::GET | http::Method::HEAD);
         let asks_where = context.s3_op().name() == "HeadBucket" && rules.region.is_some();
-        if context.credentials().is_some() || (rules.public && reads) || asks_where {
+        if context.credentials().is_some() || rules.open || (rules.public && reads) || asks_where {
             return Ok(());
         }
         Err(s3_error!(AccessDenied, "Signature is required"))

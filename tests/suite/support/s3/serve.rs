@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::Shared;
-use super::faults::{Fault, refusal};
+use super::faults::{Fault, filled_in, refusal, written};
 use super::log::{Call, Meter};
 use super::wire::{Counted, Drops, Line, Outgoing, Socket, torn};
+use super::{Goodbye, Shared};
 
 /// Serves until the runtime ends; by TLS where there is an acceptor for it.
 pub async fn accept(listener: std::net::TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
@@ -43,12 +43,30 @@ async fn serve_connection(
     line: Line,
     shared: Arc<Shared>,
 ) {
+    // Is there for as long as the connection: `S3Server::hang_up` counts them.
+    let mut goodbyes = shared.goodbyes.subscribe();
+    let own_line = line.clone();
     let service = hyper::service::service_fn(move |request| {
         let exchange = Exchange::begin(&request, shared.clone(), line.clone());
         exchange.run(request)
     });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
     // An error here is a client that went away, or a fault we planned.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        Ok(()) = goodbyes.changed() => {
+            let goodbye = *goodbyes.borrow();
+            match goodbye {
+                Goodbye::Close => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+                Goodbye::Reset => own_line.reset(),
+            }
+        }
+    }
 }
 
 type Answer = Result<http::Response<Outgoing>, std::io::Error>;
@@ -106,6 +124,10 @@ impl Exchange {
         let answer = self.shared.service.call(request.map(s3s::Body::http_body)).await;
         match (answer, &self.fault) {
             (Err(_), _) | (_, Some(Fault::ResetAfter)) => self.tear(),
+            (Ok(answer), Some(Fault::WrittenAfter(text))) => {
+                let text = filled_in(text, answer).await;
+                self.answer(written(&text).map(s3s::Body::from))
+            }
             (Ok(answer), Some(Fault::HangAfter)) => {
                 self.shared.log.answered(&self.meter, answer.status().as_u16());
                 self.hang().await;

@@ -58,6 +58,8 @@ pub struct Rules {
     pub hide_part_checksums: bool,
     /// Let everybody read and list.
     pub public: bool,
+    /// Let everybody do everything.
+    pub open: bool,
     /// The region that the bucket is in, told to whoever asks for the bucket's head.
     pub region: Option<&'static str>,
     /// Most entries in one page of a listing.
@@ -75,6 +77,7 @@ impl Default for Rules {
             refuse_checksums: false,
             hide_part_checksums: false,
             public: false,
+            open: false,
             region: None,
             page_max: 1000,
             part_min_bytes: 5 << 20,
