@@ -216,6 +216,23 @@ fn a_chain_is_fetched_where_the_system_refuses_threads() {
 }
 
 #[test]
+fn an_object_is_stored_where_the_system_refuses_threads() {
+    // The last thread that is asked for is the one that reads the object while the base is read.
+    let is_delta = |threads| {
+        let world = World::with_versions(2);
+        world.upload(0).expect("first");
+        let transfer = world.transfer(world.repo());
+        let second =
+            with_only(threads, || transfer.upload(world.versions[1].0, Path::new(""), &Meter::silent()));
+        let second = second.expect("second");
+        world.assert_readable(1);
+        matches!(second, Stored::Delta { .. })
+    };
+    assert!(!is_delta(0), "git was asked");
+    assert!((1..30).any(is_delta));
+}
+
+#[test]
 fn who_would_wait_for_another_agent_stores_what_is_pushed_with_its_object() {
     let mut world = World::with_versions(1);
     let bytes = |seed: u8| vec![seed; 10_000];

@@ -27,6 +27,7 @@ use crate::model::limits::{LOOK_AGAIN_MIN_BYTES, SMALL_OBJECT_MAX_BYTES, TRANSFE
 use crate::model::{Chain, CopyId, CopyName, Link, Shape};
 use crate::plan::{self, Bounds, DeltaCost, Verdict};
 use crate::store::{self, Body, Source};
+use crate::threads;
 
 /// How an object came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -363,7 +364,7 @@ impl Transfer {
             })
         };
         let (base, copied) = thread::scope(|scope| {
-            let copying = thread::Builder::new().spawn_scoped(scope, copy);
+            let copying = threads::start_in(scope, copy);
             let base = self.base_bytes(base, meter);
             is_wanted.store(matches!(base, Ok(Some(_))), Ordering::Relaxed);
             let copied = match copying {
