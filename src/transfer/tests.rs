@@ -219,7 +219,13 @@ fn a_chain_is_fetched_where_the_system_refuses_threads() {
 fn an_object_is_stored_where_the_system_refuses_threads() {
     // The last thread that is asked for is the one that reads the object while the base is read.
     let is_delta = |threads| {
-        let world = World::with_versions(2);
+        let mut world = World::with_versions(0);
+        for number in 0..2 {
+            let mut bytes: Vec<u8> =
+                (0..100_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+            bytes[9] = number;
+            world.commit(bytes);
+        }
         world.upload(0).expect("first");
         let transfer = world.transfer(world.repo());
         let second =
