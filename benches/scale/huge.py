@@ -9,7 +9,7 @@
 Prints what is stored, the memory of the agent, and for how long no progress was told. `scripted`: the same, where what
 git-lfs itself copies would not fit on the disk. `agents`: noise, of which nothing can be compressed; lfs-dal
 (`cargo install lfs-dal --version 0.1.3 --root FOLDER`) stores every version whole.
-Looks first whether the disk has room: six times the size, twice where it is scripted. Versions that are not needed any
+Looks first whether the disk has room: five times the size, twice where it is scripted. Versions that are not needed any
 more are removed on the way.
 """
 
@@ -26,7 +26,7 @@ from team import Agent, Cost, Person, Server, Watch, make_folder, object_path, s
 
 MIB, GIB = 1 << 20, 1 << 30
 # Times the size: versions, copies, and what an encode spills. A sparse file takes little, what a pull makes of it all.
-DISK = {"git": 6, "agents": 6, "scripted": 2}
+DISK = {"git": 5, "agents": 5, "scripted": 2}
 
 
 def write_sparse(path, size, edits, front):
