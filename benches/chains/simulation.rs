@@ -5,7 +5,7 @@
 //! differs from each other build), another adds up from version to version (a table grows).
 //!
 //! The optimum is that of a dynamic program which knows the whole history, over all trees of bases in which the versions
-//! on top of each other are consecutive.
+//! on top of each other are consecutive. `tests/suite/chains.rs` compares it with all trees of short histories.
 #![allow(dead_code)] // the bench prints more than the test asserts
 
 use lfs_delta::model::limits::{
@@ -229,19 +229,20 @@ impl History {
     /// What a delta takes, never more than nine tenths of the whole.
     pub fn delta(&self, base: usize, target: usize) -> u64 {
         let most = self.whole as f64 * 0.9;
-        let same_line = |one: usize, other: usize| {
-            self.branch[one] == self.branch[other] || self.branch[one] == 0 || self.branch[other] == 0
-        };
         if self.stretch[base] != self.stretch[target] {
             return most as u64;
         }
-        let between = if same_line(base, target) {
-            (self.added[target] - self.added[base]).abs()
-        } else {
-            let fork = self.branch.iter().rposition(|&branch| branch == 0).unwrap_or(0);
-            self.added[target] + self.added[base] - 2.0 * self.added[fork]
-        };
-        ((self.fresh + between).min(most) as u64).max(300)
+        ((self.fresh + self.between(base, target)).min(most) as u64).max(300)
+    }
+
+    /// What has been added between two versions: from one branch to the other on both of them.
+    fn between(&self, one: usize, other: usize) -> f64 {
+        let (from, to) = (self.branch[one], self.branch[other]);
+        if from == to || from == 0 || to == 0 {
+            return (self.added[other] - self.added[one]).abs();
+        }
+        let fork = self.branch.iter().rposition(|&branch| branch == 0).unwrap_or(0);
+        self.added[other] + self.added[one] - 2.0 * self.added[fork]
     }
 }
 
@@ -406,12 +407,14 @@ impl<'a> Below<'a> {
     fn of(history: &'a History, order: &'a [usize], r: usize, depth_max: usize) -> Self {
         let room = (history.whole * (COLD_READ_MAX_PERCENT - 100) / 100) as f64;
         let deepest = |&version: &usize| {
-            let left = room - (history.added[version] - history.added[order[r]]).abs();
+            let left = room - history.between(order[r], version);
             let is_near = history.stretch[version] == history.stretch[order[r]];
             if left < 0.0 || !is_near {
                 0
+            } else if history.fresh > 0.0 {
+                (left / history.fresh).min((depth_max - 1) as f64) as usize
             } else {
-                (left / history.fresh.max(1.0)).min((depth_max - 1) as f64) as usize
+                depth_max - 1
             }
         };
         let mut deepest: Vec<usize> = std::iter::once(0).chain(order[r + 1..].iter().map(deepest)).collect();
