@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::message::{self, Event, Request};
 use super::parent;
 use super::progress::Output;
@@ -58,15 +60,18 @@ pub fn serve(serving: Serving, input: impl Read + Send + 'static, output: impl W
         },
         serving,
         transfer: None,
+        open: Arc::clone(&open),
     };
     for line in lines {
         match Event::parse(&line) {
             Event::Init { operation, remote } => agent.init(operation, remote),
             Event::Transfer(request) => agent.answer(&request),
             Event::Terminate => return,
-            Event::Unknown => tracing::warn!(bytes = line.len(), "a line that needs no answer"),
+            Event::Unknown => {
+                tracing::warn!(bytes = line.len(), "a line that needs no answer");
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
         }
-        open.fetch_sub(1, Ordering::SeqCst);
         if agent.serving.cancel.is_raised() {
             return;
         }
@@ -134,18 +139,27 @@ struct Agent {
     transfer: Option<Transfer>,
     /// Where the temporary files are, for whoever ends the process by force.
     workspace: Arc<Mutex<Option<PathBuf>>>,
+    /// Lines that ask for something and have no answer yet.
+    open: Arc<AtomicUsize>,
 }
 
 impl Agent {
+    /// Answers what a line asked for. Nothing is open from then on: who gets the answer may end the input at once, on a busy
+    /// machine long before this thread goes on.
+    fn say(&self, answer: &Value) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        self.output.write(answer);
+    }
+
     fn init(&mut self, operation: Operation, remote: String) {
         if operation == Operation::Download && parent::is_prune() {
             let error = Error::PruneRefused;
-            self.output.write(&message::not_ready(error.kind().entry().code, &error.report()));
+            self.say(&message::not_ready(error.kind().entry().code, &error.report()));
             return;
         }
         let repair = operation == Operation::Upload && parent::is_repair();
         self.session = Session { operation, remote, repair, ..self.session.clone() };
-        self.output.write(&message::ready());
+        self.say(&message::ready());
     }
 
     /// Answers one request with exactly one `complete`, whatever happens.
@@ -161,7 +175,7 @@ impl Agent {
             tracing::error!(oid = request.oid, report, "failed");
             message::failed(&request.oid, error.kind().entry().code, &report)
         });
-        self.output.write(&answer);
+        self.say(&answer);
     }
 
     fn perform(&mut self, request: &Request) -> Result<Option<String>> {
@@ -252,5 +266,55 @@ mod tests {
         assert_eq!((lines.len(), lines[0].to_string().as_str()), (3, "{}"), "{lines:?}");
         assert_eq!((&lines[2]["event"], &lines[2]["oid"]), (&"complete".into(), &oid.to_string().into()));
         assert!(lines[2]["error"]["message"].as_str().is_some_and(|text| text.contains("git")), "{lines:?}");
+    }
+
+    /// Notes how many lines are open whenever something is written.
+    struct Noting(Arc<AtomicUsize>, Arc<Mutex<Vec<(String, usize)>>>);
+
+    impl Write for Noting {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.1.lock().expect("lock").push((text, self.0.load(Ordering::SeqCst)));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_open_any_more_when_the_last_answer_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (open, noted) = (Arc::new(AtomicUsize::new(2)), Arc::default());
+        let serving = Serving {
+            folder: folder.path().to_owned(),
+            store: None,
+            effort: None,
+            profile: None,
+            cancel: Cancel::default(),
+        };
+        let output = Output::new(Noting(Arc::clone(&open), Arc::clone(&noted)), Cancel::default());
+        let session = Session {
+            operation: Operation::Download,
+            remote: "origin".into(),
+            store: None,
+            effort: None,
+            profile: None,
+            repair: false,
+        };
+        let mut agent = Agent {
+            serving,
+            session,
+            output,
+            transfer: None,
+            workspace: Arc::default(),
+            open: Arc::clone(&open),
+        };
+        agent.init(Operation::Download, "origin".into());
+        agent.answer(&Request { oid: "no oid".into(), size: 1, path: None });
+        let noted = noted.lock().expect("lock");
+        let [(ready, 1), .., (answer, 0)] = &noted[..] else { panic!("{noted:?}") };
+        assert!(ready == "{}\n" && answer.contains("complete"), "{noted:?}");
     }
 }
