@@ -202,7 +202,10 @@ impl Transfer {
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        let _lock = self.lock_usefully(target.version, target.version)?;
+        // A small object takes milliseconds, and shares its lock with others: to look for something else to do would take longer.
+        let version = target.version;
+        let _lock =
+            if target.is_small() { self.lock(version)? } else { self.lock_usefully(version, version)? };
         self.store_unless_known(target, earlier, meter)
     }
 
