@@ -2,8 +2,8 @@
 """One file of many GiB: pushed, edited in place, pushed, edited at the front, pushed, cloned.
 
     benches/scale/huge.py AGENT git [--gib 5] [--folder PLACE]           # through real git and git-lfs
-    benches/scale/huge.py AGENT scripted [--gib 20] [--folder PLACE]     # the same file by agents alone, without git-lfs
-    benches/scale/huge.py AGENT agents [--gib 5] [--dal PROGRAM]         # noise by agents, beside lfs-dal, on one S3 server
+    benches/scale/huge.py AGENT scripted [--gib 20] [--folder PLACE]     # the same file by agents, without git-lfs
+    benches/scale/huge.py AGENT agents [--gib 5] [--dal PROGRAM]         # noise by agents, beside lfs-dal, on S3
 
 `git`: a sparse file with 256 MiB of noise scattered over it, to a store in a directory; the clone is compared with it.
 Prints what is stored, the memory of the agent, and for how long no progress was told. `scripted`: the same, where what
@@ -98,12 +98,11 @@ def through_git(agent, size, world):
 def scripted(agent, size, world):
     person, store = start("lfs-delta", agent, world), world / "store"
     person.run(agent, "init", f"file://{store}")
-    last, before = None, 0
+    command, last, before = [agent, "agent"], None, 0
     print("| | wall s | CPU s | bytes stored | MiB of the agent, without mapped files | s without progress |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for what, shape in versions(size):
         oid, length, path = keep(person, what, write_sparse, shape)
-        command = [agent, "agent"]
         event = {"event": "upload", "oid": oid, "size": length, "path": str(path), "action": None}
         transfer(what, agent, command, "upload", person, event, store, before)
         before = stored_bytes(store)
@@ -142,8 +141,8 @@ def transfer(what, agent, command, operation, person, event, store, before, look
         found = look(answer)
         looked = time.monotonic() - told
         one.end()
-    print(f"| {what} | {cost.wall - looked:.0f} | {cost.cpu:.0f} | {stored_bytes(store) - before:,} | {watch.private:.0f} | "
-          f"{one.silence:.1f} |", flush=True)
+    print(f"| {what} | {cost.wall - looked:.0f} | {cost.cpu:.0f} | {stored_bytes(store) - before:,} | "
+          f"{watch.private:.0f} | {one.silence:.1f} |", flush=True)
     return found
 
 

@@ -86,8 +86,8 @@ fn keep_freed_memory() {
     drop(std::hint::black_box(vec![0_u8; USUAL_BYTES]));
 }
 
-/// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs. Where the system refuses
-/// it, each line is read when it is wanted, and that end is noticed when the transfer is done.
+/// Reads lines on a thread of its own: the end of the input must be noticed while a transfer runs. Where the system
+/// refuses it, each line is read when it is wanted, and that end is noticed when the transfer is done.
 fn read_lines(
     input: impl Read + Send + 'static,
     cancel: Cancel,
@@ -144,8 +144,8 @@ struct Agent {
 }
 
 impl Agent {
-    /// Answers what a line asked for. Nothing is open from then on: who gets the answer may end the input at once, on a busy
-    /// machine long before this thread goes on.
+    /// Answers what a line asked for. Nothing is open from then on: who gets the answer may end the input at once, on
+    /// a busy machine long before this thread goes on.
     fn say(&self, answer: &Value) {
         self.open.fetch_sub(1, Ordering::SeqCst);
         self.output.write(answer);
@@ -245,16 +245,15 @@ mod tests {
     use crate::agent::progress::tests::Written;
     use crate::threads::tests::with_only;
 
+    fn serving(folder: &Path) -> Serving {
+        let store = Some("file:///nowhere".into());
+        Serving { folder: folder.into(), store, effort: None, profile: None, cancel: Cancel::default() }
+    }
+
     #[test]
     fn without_threads_each_request_is_answered() {
         let folder = tempfile::tempdir().expect("a folder");
-        let serving = Serving {
-            folder: folder.path().to_owned(),
-            store: Some("file:///nowhere".into()),
-            effort: None,
-            profile: None,
-            cancel: Cancel::default(),
-        };
+        let serving = serving(folder.path());
         let oid = Oid::of(b"x");
         let input = format!(
             "{{\"event\":\"init\",\"operation\":\"download\",\"remote\":\"origin\"}}\n\
@@ -287,13 +286,6 @@ mod tests {
     fn nothing_is_open_any_more_when_the_last_answer_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
         let (open, noted) = (Arc::new(AtomicUsize::new(2)), Arc::default());
-        let serving = Serving {
-            folder: folder.path().to_owned(),
-            store: None,
-            effort: None,
-            profile: None,
-            cancel: Cancel::default(),
-        };
         let output = Output::new(Noting(Arc::clone(&open), Arc::clone(&noted)), Cancel::default());
         let session = Session {
             operation: Operation::Download,
@@ -304,7 +296,7 @@ mod tests {
             repair: false,
         };
         let mut agent = Agent {
-            serving,
+            serving: serving(folder.path()),
             session,
             output,
             transfer: None,

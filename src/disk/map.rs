@@ -2,8 +2,8 @@
 //!
 //! The only mappings this program makes, and its only unsafe lines. A mapping is undefined behaviour as
 //! soon as somebody truncates the file under it. So most files that are mapped can be opened by nobody else: made by
-//! this process without a name, written by it alone, never handed out. The others are leased: Linux keeps waiting whoever
-//! wants to write to such a file, for 45 s unless the machine is set otherwise, and tells whoever holds the lease.
+//! this process without a name, written by it alone, never handed out. The others are leased: Linux keeps whoever
+//! wants to write to such a file waiting, for 45 s unless the machine is set otherwise, and tells who holds the lease.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -47,6 +47,12 @@ impl Bytes {
         // the file open for reading only. Who holds the bytes lets go of them long before a writer has waited enough.
         let map = unsafe { memmap2::Mmap::map(&lease.0).ok()? };
         Some(Self::Leased(map, lease))
+    }
+
+    /// Other systems promise nothing of files that others may open.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) const fn map_leased(_file: &File, _size: u64) -> Option<Self> {
+        None
     }
 
     /// Fails once somebody wants to write to the file that the bytes are in.
@@ -103,8 +109,8 @@ impl Deref for Bytes {
 #[derive(Debug)]
 pub struct Lease(File);
 
-/// File systems on disks of this machine, by the numbers of `statfs(2)`: ext2 to ext4, XFS, btrfs, F2FS, and that in memory.
-/// Elsewhere another machine might write.
+/// File systems on disks of this machine, by the numbers of `statfs(2)`: ext2 to ext4, XFS, btrfs, F2FS, and that in
+/// memory. Elsewhere another machine might write.
 #[cfg(target_os = "linux")]
 const LOCAL_FILE_SYSTEMS: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 
@@ -117,7 +123,7 @@ pub(super) fn is_local(file: &File) -> bool {
 #[cfg(target_os = "linux")]
 impl Lease {
     fn take(file: &File) -> Option<Self> {
-        /// Whether the signal that tells of writers, whose default is to kill, is caught. Nothing else is done about it.
+        /// Whether the signal that tells of writers is caught: by default it kills. Nothing else is done about it.
         static IS_CAUGHT: LazyLock<bool> =
             LazyLock::new(|| signal_hook::flag::register(signal_hook::consts::SIGIO, Arc::default()).is_ok());
         if !*IS_CAUGHT || !is_local(file) {

@@ -48,7 +48,7 @@ impl Write for Spill<'_> {
             self.file = Some(file);
         }
         match &mut self.file {
-            // What is not written reads as zeros, takes no disk, and is no work: images of disks have gigabytes of them.
+            // What is not written reads as zeros, takes no disk, and is no work: disk images have gigabytes of them.
             Some(file) if bytes.len() >= HOLE_MIN_BYTES && bytes.iter().all(|&byte| byte == 0) => {
                 file.seek_relative(bytes.len() as i64)?;
             }
@@ -97,7 +97,6 @@ impl Workspace {
     ///
     /// # Errors
     /// What the file system or `watch` says.
-    #[cfg(target_os = "linux")]
     pub fn hold(
         &self,
         file: &mut File,
@@ -109,20 +108,6 @@ impl Workspace {
         {
             return shown(bytes, watch).map(Some);
         }
-        self.copy_of(file, size, watch)
-    }
-
-    /// As [`Self::copy_of`]: the system promises nothing of files that others may open.
-    ///
-    /// # Errors
-    /// What the file system or `watch` says.
-    #[cfg(not(target_os = "linux"))]
-    pub fn hold(
-        &self,
-        file: &mut File,
-        size: u64,
-        watch: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<Option<Bytes>> {
         self.copy_of(file, size, watch)
     }
 

@@ -19,7 +19,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use super::progress::Meter;
-use super::{Error, Result, Transfer};
+use super::{Error, Result, Transfer, check};
 use crate::codec::{self, Header};
 use crate::depot;
 use crate::disk::{self, Bytes, Hashing, Spill, Workspace};
@@ -572,17 +572,17 @@ impl Transfer {
         if links.is_empty() {
             return self.write_object(&last.name, base.unwrap_or_default(), meter, sink);
         }
-        let check = || held.map_or(Ok(()), Bytes::check);
-        let watch = |done| check().and_then(|()| self.step(meter, done));
+        let held = held.as_slice();
+        let watch = |done| self.step_on(held, meter, done);
         let permit = self.budget.wait(size, &self.cancel)?;
-        let decoded = match check() {
-            Ok(()) => codec::decode_chain(base, &links, &self.work(&permit, &watch), sink),
-            Err(error) => Err(error.into()),
-        };
-        match decoded {
+        let work = self.work(&permit, &watch);
+        let held_so_far = check(held).map_err(codec::Error::from);
+        match held_so_far.and_then(|()| codec::decode_chain(base, &links, &work, sink)) {
             Ok(()) => Ok(()),
             // Somebody writes to what is at hand: the thorough way reads it again.
-            Err(codec::Error::Io(error)) if check().is_err() => Err(Failure::Copy(format!("{key}: {error}"))),
+            Err(codec::Error::Io(error)) if check(held).is_err() => {
+                Err(Failure::Copy(format!("{key}: {error}")))
+            }
             Err(codec::Error::Unknown { codec }) => {
                 let unknown = steps.iter().find(|step| step.name.codec() == Some(codec));
                 Err(Failure::Unknown(unknown.map_or(key, |step| Key::copy(&step.name)), codec))

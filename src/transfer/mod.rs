@@ -79,6 +79,11 @@ pub struct Transfer {
     cancel: Cancel,
 }
 
+/// Fails once somebody wants to write to bytes that are held.
+fn check(held: &[&Bytes]) -> io::Result<()> {
+    held.iter().try_for_each(|bytes| bytes.check())
+}
+
 /// How a file is read into one piece: copied or held.
 type Reading =
     fn(&Workspace, &mut File, u64, &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Option<Bytes>>;
@@ -196,6 +201,12 @@ impl Transfer {
         meter.add(done);
         self.workspace.refresh_now_and_then();
         self.cancel.check()
+    }
+
+    /// The same while bytes are held: fails as well once somebody wants to write to them.
+    fn step_on(&self, held: &[&Bytes], meter: &Meter, done: u64) -> io::Result<()> {
+        check(held)?;
+        self.step(meter, done)
     }
 
     /// Waits for a share of the machine to decode with, where the codec needs one.

@@ -267,6 +267,23 @@ fn who_would_wait_for_another_agent_stores_what_is_pushed_with_its_object() {
 }
 
 #[test]
+fn who_waits_for_a_small_object_without_a_past_stores_nothing_meanwhile() {
+    let mut world = World::with_versions(1);
+    world.commit_at("other.bin", vec![7; 10_000]);
+    let held = world.transfer(world.repo()).lock(world.versions[1].0).expect("a lock");
+    std::thread::scope(|scope| {
+        let upload = scope.spawn(|| world.upload(1).expect("an upload"));
+        // To store the other takes less than a tenth of that.
+        std::thread::sleep(Duration::from_millis(500));
+        let meanwhile = [0, 1].map(|number| world.shapes(number).len());
+        drop(held);
+        upload.join().expect("no panic");
+        assert_eq!(meanwhile, [0, 0]);
+    });
+    assert_eq!([0, 1].map(|number| world.shapes(number).len()), [0, 1]);
+}
+
+#[test]
 fn an_object_that_is_stored_is_not_stored_again() {
     let world = World::with_versions(1);
     world.upload(0).expect("first");

@@ -12,12 +12,11 @@ use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::draft::{Begun, Draft};
 use super::progress::Meter;
-use super::{Error, Permit, Result, Transfer};
+use super::{Error, Permit, Result, Transfer, check};
 use crate::clock::Stopwatch;
 use crate::codec::{self, Effort, Encoded, Header, Pair};
 use crate::depot::{self, Base, Presence, Settled};
@@ -202,10 +201,13 @@ impl Transfer {
     }
 
     fn store_locked(&self, target: &Target<'_>, earlier: &[Version], meter: &Meter) -> Result<Stored> {
-        // A small object takes milliseconds, and shares its lock with others: to look for something else to do would take longer.
         let version = target.version;
-        let _lock =
-            if target.is_small() { self.lock(version)? } else { self.lock_usefully(version, version)? };
+        let _lock = if target.is_small() {
+            // It takes milliseconds, and shares its lock with others: to look for something else to do takes longer.
+            self.lock(version)?
+        } else {
+            self.lock_usefully(version, version)?
+        };
         self.store_unless_known(target, earlier, meter)
     }
 
@@ -316,8 +318,8 @@ impl Transfer {
         };
         let id = self.new_id(target)?;
         meter.stage(65, size);
-        let drafted = self.draft_delta(target, id, base, (&bytes, &target_bytes), meter);
-        let drafted = unless_wanted(drafted, &[&bytes, &target_bytes])?;
+        let held = [&bytes, &*target_bytes];
+        let drafted = unless_wanted(self.draft_delta(target, id, base, held, meter), &held)?;
         drop(target_bytes);
         let Some(draft) = drafted else { return Ok(Tried::Unfit) };
         match self.verdict(target, base, bounds, &draft, meter)? {
@@ -354,30 +356,18 @@ impl Transfer {
             let Some(bytes) = self.base_bytes(base, meter)? else { return Ok(None) };
             return Ok(Some((bytes, self.target_bytes(target, meter)?)));
         }
-        let (path, version) = (target.path, target.version);
-        let is_wanted = AtomicBool::new(true);
-        // What is read here is not hashed: the proof of the delta is one of the object as well.
-        let copy = || {
-            self.workspace.hold(&mut File::open(path)?, version.size, &mut |_| {
-                if is_wanted.load(Ordering::Relaxed) {
-                    self.cancel.check()
-                } else {
-                    Err(io::ErrorKind::NotFound.into())
-                }
-            })
-        };
-        let (base, copied) = thread::scope(|scope| {
-            let copying = threads::start_in(scope, copy);
+        let (path, size) = (target.path, target.version.size);
+        // It is not hashed here: the proof of the delta is one of the object as well.
+        let hold = || self.workspace.hold(&mut File::open(path)?, size, &mut |_| self.cancel.check());
+        let (base, held) = thread::scope(|scope| {
+            let holding = threads::start_in(scope, hold);
             let base = self.base_bytes(base, meter);
-            is_wanted.store(matches!(base, Ok(Some(_))), Ordering::Relaxed);
-            let copied = match copying {
-                Ok(copying) => copying.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(_) => copy(),
-            };
-            (base, copied)
+            let join =
+                |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (base, holding.map_or_else(|_| hold(), join))
         });
         let Some(base) = base? else { return Ok(None) };
-        Ok(Some((base, Rc::new(self.read_or_why(target, copied)?))))
+        Ok(Some((base, Rc::new(self.read_or_why(target, held)?))))
     }
 
     /// Reads the object into one piece, whose bytes cannot change any more; a small one once only.
@@ -438,17 +428,15 @@ impl Transfer {
         target: &Target<'_>,
         id: CopyId,
         base: &Settled,
-        (base_bytes, target_bytes): (&Bytes, &Bytes),
+        held: [&Bytes; 2],
         meter: &Meter,
     ) -> Result<Option<Draft>> {
         let permit = self.budget.wait(target.version.size, &self.cancel)?;
+        let [base_bytes, target_bytes] = held;
         let pair = Pair { base: base_bytes, target: target_bytes };
-        let watch = |done| {
-            base_bytes.check()?;
-            target_bytes.check()?;
-            self.step(meter, done)
-        };
         self.draft(target, id, &base.chain, |sink| {
+            check(&held)?;
+            let watch = |done| self.step_on(&held, meter, done);
             codec::encode_delta(pair, &self.work(&permit, &watch), sink).map(Some)
         })
     }
@@ -514,13 +502,13 @@ impl Transfer {
         let header = Header::read(&mut *payload)?;
         let mut sink = Hashing::new(io::sink());
         let size = target.version.size;
-        // That nobody wanted to write to the base until now says that it still has the bytes that were hashed.
-        let check = || base.map_or(Ok(()), Bytes::check);
-        let watch = |done| check().and_then(|()| self.step(meter, done));
+        let held = base.as_slice();
+        let watch = |done| self.step_on(held, meter, done);
         let permit = self.permit(draft.encoded.codec, size)?;
-        let (work, base) = (self.work(&permit, &watch), base.map(Deref::deref));
-        let decoded = codec::decode(draft.encoded.codec, base, &mut *payload, size, &work, &mut sink);
-        check().map_err(|source| Error::disk("read the base", source))?;
+        let (work, bytes) = (self.work(&permit, &watch), base.map(Deref::deref));
+        let decoded = codec::decode(draft.encoded.codec, bytes, &mut *payload, size, &work, &mut sink);
+        // That nobody wanted to write to the base until now says that it still has the bytes that were hashed.
+        check(held).map_err(|source| Error::disk("read the base", source))?;
         drop(payload);
         if let Err(codec::Error::Io(source)) = decoded {
             return Err(failed(source));
@@ -730,9 +718,7 @@ fn unless_faulty<T>(outcome: codec::Result<Option<T>>, version: Version) -> Resu
 /// they write shows when the object is stored whole.
 fn unless_wanted<T>(outcome: Result<Option<T>>, held: &[&Bytes]) -> Result<Option<T>> {
     match outcome {
-        Err(error)
-            if !matches!(error, Error::Cancelled) && held.iter().any(|bytes| bytes.check().is_err()) =>
-        {
+        Err(error) if !matches!(error, Error::Cancelled) && check(held).is_err() => {
             tracing::warn!(%error, "no delta");
             Ok(None)
         }

@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lfs_delta::cancel::Cancel;
 use lfs_delta::codec::vcdiff::{self, Secondary};
 use lfs_delta::codec::{self, Effort, Header, Memory, Pair, Work};
 use lfs_delta::depot::{self, Depot};
@@ -20,7 +19,7 @@ use lfs_delta::model::{
     Location, Nonce, Oid, Shape, Sketch, Space,
 };
 use lfs_delta::space::{Facts, Kind};
-use lfs_delta::store::s3::{Access, Anonymous, Certificates};
+use lfs_delta::store::s3::Certificates;
 use lfs_delta::store::{
     self, MemoryStore, ReadStore as _, S3Options, S3Store, Visit, WriteStore as _, get_bytes, put_bytes,
 };
@@ -511,13 +510,8 @@ const REFUSALS: [&str; 7] = [
 const PART_BYTES: usize = 256;
 
 fn store_on(server: &S3Server) -> S3Store {
-    let Ok(Location::S3(location)) = Location::parse(&server.endpoint.store_url("p")) else {
-        panic!("no URL")
-    };
-    let access = Access { anonymous: Anonymous::Always, ..Access::default() };
     let (backoff, part_size) = (Duration::from_millis(1), PART_BYTES as u64);
-    let options = S3Options { attempts: 1, backoff, part_size, access, ..S3Options::default() };
-    S3Store::new(location, options, Cancel::default())
+    server.open_store(S3Options { attempts: 1, backoff, part_size, ..S3Options::default() })
 }
 
 #[test]
@@ -621,7 +615,6 @@ impl Upload {
 #[test]
 fn what_a_service_answers_to_an_upload_is_understood_or_an_error() {
     let server = S3Server::start();
-    server.make_open();
     server.allow_parts_of(1);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, bytes) = (folder.path().join("file"), noise(3, 9 * PART_BYTES));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lfs_delta::cancel::Cancel;
 use lfs_delta::model::{CopyId, CopyName, Key, KeyPrefix, Location, Nonce, Oid, Shape};
-use lfs_delta::store::s3::{Access, Anonymous, Certificates};
+use lfs_delta::store::s3::{Access, Certificates};
 use lfs_delta::store::{
     Body, ReadStore as _, S3Options, S3Store, Source, Visit, WriteStore as _, artefacts_contract, contract,
     get_bytes, put_bytes,
@@ -755,13 +755,10 @@ fn a_service_that_ignores_or_refuses_conditions_works_too() {
 
 /// A store on a server whose requests are tried so often.
 fn store_with(server: &S3Server, attempts: u32, certificates: Option<&str>) -> S3Store {
-    let Ok(Location::S3(location)) = Location::parse(&server.endpoint.store_url("p")) else {
-        panic!("no URL")
-    };
     let certificates = certificates.map(|text| Certificates::parse(text).expect("certificates"));
-    let access = Access { anonymous: Anonymous::Always, certificates, ..Access::default() };
+    let access = Access { certificates, ..Access::default() };
     let backoff = Duration::from_millis(1);
-    S3Store::new(location, S3Options { attempts, backoff, access, ..S3Options::default() }, Cancel::default())
+    server.open_store(S3Options { attempts, backoff, access, ..S3Options::default() })
 }
 
 fn copy_key(number: u8) -> Key {
@@ -781,7 +778,6 @@ fn a_connection_that_was_closed_while_it_was_idle_costs_nothing() {
     let source = Source::File { path: &path, size: bytes.len() as u64 };
     let file = Body { source, digest: Oid::of(&bytes), sent: &|_| () };
     for (server, certificates) in [(S3Server::start(), None), (S3Server::start_tls(), Some(AUTHORITY))] {
-        server.make_open();
         let [once, twice] = [1, 2].map(|attempts| store_with(&server, attempts, certificates));
         put_bytes(&once, &copy_key(0), b"small").expect("stored");
         let mut number = 0;

@@ -19,6 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lfs_delta::cancel::Cancel;
+use lfs_delta::model::Location;
+use lfs_delta::store::s3::{Access, Anonymous};
+use lfs_delta::store::{S3Options, S3Store};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::crypto::{Checksum as _, Md5};
@@ -229,6 +233,15 @@ impl S3Server {
     /// Lets everybody do everything, credentials or none.
     pub fn make_open(&self) {
         self.rules(|rules| rules.open = true);
+    }
+
+    /// Returns the product's store in this server's bucket, for somebody without credentials.
+    pub fn open_store(&self, options: S3Options) -> S3Store {
+        self.make_open();
+        let url = self.endpoint.store_url("p");
+        let Ok(Location::S3(location)) = Location::parse(&url) else { panic!("no S3 URL: {url}") };
+        let access = Access { anonymous: Anonymous::Always, ..options.access };
+        S3Store::new(location, S3Options { access, ..options }, Cancel::default())
     }
 
     /// Tells this region to whoever asks where the bucket is.
