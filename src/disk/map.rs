@@ -4,22 +4,22 @@
 //! soon as somebody truncates the file under it. So most files that are mapped can be opened by nobody else: made by
 //! this process without a name, written by it alone, never handed out. The others are leased: Linux keeps whoever
 //! wants to write to such a file waiting, for 45 s unless the machine is set otherwise, and tells who holds the lease.
+//! A process that was frozen for longer reads zeros where the file was cut, and finds that the bytes do not count.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-#[cfg(target_os = "linux")]
-use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-#[cfg(target_os = "linux")]
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::model::limits::{ROOM_MAPPED_MIN_BYTES, ROOMS_MEMORY_MAX_BYTES};
+
+#[cfg(target_os = "linux")]
+pub(super) mod lease;
 
 /// Bytes in one piece. Read only.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ pub enum Bytes {
     Memory(Vec<u8>),
     /// In an unlinked file of this process.
     Mapped(memmap2::Mmap),
-    /// In a file that others may open. The mapping goes before the lease does.
+    /// In a file that others may open.
     #[cfg(target_os = "linux")]
-    Leased(memmap2::Mmap, Lease),
+    Leased(lease::Leased),
 }
 
 impl Bytes {
@@ -39,14 +39,7 @@ impl Bytes {
     /// Whoever works on the bytes calls [`Self::check`] all the time, and lets go of them when it fails.
     #[cfg(target_os = "linux")]
     pub(super) fn map_leased(file: &File, size: u64) -> Option<Self> {
-        let lease = Lease::take(file)?;
-        if size == 0 || lease.0.metadata().ok()?.len() != size {
-            return None;
-        }
-        // SAFETY: nobody else writes to the file or truncates it while the lease is held, nor can this process: it has
-        // the file open for reading only. Who holds the bytes lets go of them long before a writer has waited enough.
-        let map = unsafe { memmap2::Mmap::map(&lease.0).ok()? };
-        Some(Self::Leased(map, lease))
+        lease::Leased::map(file, size).map(Self::Leased)
     }
 
     /// Other systems promise nothing of files that others may open.
@@ -62,7 +55,7 @@ impl Bytes {
     pub fn check(&self) -> io::Result<()> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Leased(_, lease) if !lease.is_held() => {
+            Self::Leased(leased) if !leased.is_sound() => {
                 let why = "another program opened a file for writing that was being read";
                 Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
             }
@@ -99,54 +92,8 @@ impl Deref for Bytes {
             Self::Memory(bytes) => bytes,
             Self::Mapped(map) => map,
             #[cfg(target_os = "linux")]
-            Self::Leased(map, _) => map,
+            Self::Leased(leased) => leased.bytes(),
         }
-    }
-}
-
-/// The promise of the system that a file is not written to before this process was told (`fcntl(2)`, "Leases").
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-pub struct Lease(File);
-
-/// File systems on disks of this machine, by the numbers of `statfs(2)`: ext2 to ext4, XFS, btrfs, F2FS, and that in
-/// memory. Elsewhere another machine might write.
-#[cfg(target_os = "linux")]
-const LOCAL_FILE_SYSTEMS: [u32; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
-
-/// Returns whether a file is on such a file system.
-#[cfg(target_os = "linux")]
-pub(super) fn is_local(file: &File) -> bool {
-    rustix::fs::fstatfs(file).is_ok_and(|found| LOCAL_FILE_SYSTEMS.contains(&(found.f_type as u32)))
-}
-
-#[cfg(target_os = "linux")]
-impl Lease {
-    fn take(file: &File) -> Option<Self> {
-        /// Whether the signal that tells of writers is caught: by default it kills. Nothing else is done about it.
-        static IS_CAUGHT: LazyLock<bool> =
-            LazyLock::new(|| signal_hook::flag::register(signal_hook::consts::SIGIO, Arc::default()).is_ok());
-        if !*IS_CAUGHT || !is_local(file) {
-            return None;
-        }
-        let file = file.try_clone().ok()?;
-        // SAFETY: a system call that touches no memory, on a file that is open.
-        let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
-        (taken == 0).then_some(Self(file))
-    }
-
-    /// Returns whether nobody wanted to write so far: a lease that was asked back is told to be another one.
-    fn is_held(&self) -> bool {
-        // SAFETY: as above.
-        unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // SAFETY: as above. A failure leaves it to the closing of the file, which comes next.
-        let _ = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
         let held = workspace.hold(&mut file, written.len() as u64, &mut |_| Ok(()));
         let held = held.expect("read").expect("as long");
         #[cfg(target_os = "linux")]
-        assert_eq!(matches!(held, Bytes::Leased(..)), super::super::map::is_local(&file));
+        assert_eq!(matches!(held, Bytes::Leased(..)), super::super::map::lease::is_local(&file));
         drop(file);
         held.check().expect("nobody wants to write");
         let writer = std::thread::spawn({

@@ -182,8 +182,8 @@ fn nothing_is_unwrapped_or_left_undone() {
 }
 
 #[test]
-fn only_one_file_is_unsafe() {
-    assert_only_in(&["disk/map.rs"], |line| has_word(line, "unsafe"));
+fn only_mappings_are_unsafe() {
+    assert_only_in(&["disk/map.rs", "disk/map/lease.rs"], |line| has_word(line, "unsafe"));
 }
 
 #[test]
