@@ -10,6 +10,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use memchr::memmem;
+
 use super::Settled;
 use crate::codec::Header;
 use crate::disk;
@@ -53,7 +55,7 @@ impl Memory {
     /// Returns all that was last remembered of an object.
     pub(super) fn find(&self, oid: &Oid) -> Option<Remembered> {
         let bytes = fs::read(self.path(oid)?).ok()?;
-        let last = records(&bytes).filter(|record| record.starts_with(oid.as_bytes())).last()?;
+        let last = last_record(&bytes, oid)?;
         parse(oid, &last[OID_BYTES..])
     }
 
@@ -127,19 +129,14 @@ impl Memory {
     }
 }
 
-/// Returns the whole records among bytes, without their heads.
-fn records(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        loop {
-            let start = bytes.windows(RECORD_MARK.len()).position(|window| window == RECORD_MARK)?;
-            bytes = &bytes[start..];
-            if let Some(record) = whole_record(bytes) {
-                bytes = &bytes[RECORD_HEAD_BYTES + record.len()..];
-                return Some(record);
-            }
-            bytes = &bytes[RECORD_MARK.len()..];
-        }
-    })
+/// Returns the last whole record of an object among bytes, without its head.
+fn last_record<'a>(bytes: &'a [u8], oid: &Oid) -> Option<&'a [u8]> {
+    let whole = |at: usize| {
+        let record = bytes.get(at.checked_sub(RECORD_HEAD_BYTES)?..)?;
+        record.starts_with(&RECORD_MARK).then(|| whole_record(record))?
+    };
+    // Records name their object twice, and their bases.
+    memmem::rfind_iter(bytes, oid.as_bytes()).find_map(whole)
 }
 
 fn whole_record(bytes: &[u8]) -> Option<&[u8]> {

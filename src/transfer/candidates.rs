@@ -96,9 +96,8 @@ impl Transfer {
             if is_new && known.is_none() {
                 continue;
             }
-            let is_at_hand = self.at_hand(version).is_some();
             let mut other = known.flatten();
-            if other.is_none() && is_at_hand && version.size <= left {
+            if other.is_none() && version.size <= left && self.at_hand(version).is_some() {
                 left -= version.size;
                 other = self.sketch_at_hand(version)?;
             }
@@ -107,6 +106,10 @@ impl Transfer {
                 None => None,
             };
             compared += usize::from(likeness.is_some());
+            if likeness == Some(0) {
+                continue; // It is nobody's choice, wherever it is.
+            }
+            let is_at_hand = self.at_hand(version).is_some();
             let facts = Candidate { likeness, kinship: Some(kinship), is_at_hand };
             guesses.push(Guess { oid: version.oid, facts });
         }

@@ -1,5 +1,7 @@
 //! ZIP, by its central directory: also JAR, APK, wheels, DOCX and XLSX, ZIP64 and self-extractors.
 
+use memchr::memmem;
+
 use super::scan::{Kind, Member, le};
 
 const LOCAL: &[u8] = b"PK\x03\x04";
@@ -30,7 +32,7 @@ struct Directory {
 fn directory(bytes: &[u8]) -> Option<Directory> {
     let last = bytes.len().checked_sub(END_BYTES)?;
     let first = last.saturating_sub(COMMENT_MAX);
-    let end = (first..=last).rev().find(|&at| bytes[at..].starts_with(END))?;
+    let end = first + memmem::rfind(&bytes[first..last + END.len()], END)?;
     directory64(bytes, end).or_else(|| {
         let (size, offset) = (le::<4>(bytes, end + 12)?, le::<4>(bytes, end + 16)?);
         bounded(end, size, offset)
