@@ -30,8 +30,13 @@ class Server:
     def __init__(self, name):
         script = ROOT / "tests/servers" / f"{name}.sh"
         self.process = subprocess.Popen(["bash", script, "run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        lines = iter(self.process.stdout.readline, "ready\n")
-        self.said = dict(line.rstrip("\n").split("=", 1) for line in lines if line)
+        self.said = {}
+        for line in self.process.stdout:
+            if line == "ready\n":
+                return
+            key, value = line.rstrip("\n").split("=", 1)
+            self.said[key] = value
+        raise SystemExit(f"{script} said no \"ready\": its own message is above")
 
     def close(self):
         self.process.stdin.close()

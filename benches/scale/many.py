@@ -93,11 +93,18 @@ def main():
             tools = [Tool(world, "lfs-delta", agent, said)]
             if chosen.dal:
                 tools.append(Tool(world, "lfs-dal", agent, said, chosen.dal.resolve(strict=True)))
+            prepare(Tool(world, "first", agent, server.said))
             measure(tools, chosen.objects)
     finally:
         if line:
             line.close()
         server.close()
+
+
+def prepare(tool):
+    """A bucket's first files wait for seconds until SeaweedFS has made room for them, whoever brings them."""
+    tool.commit("Something", {"a.bin": noise(0, 100_000), "b.bin": noise(1, 100_000)})
+    tool.push()
 
 
 def measure(tools, count):
