@@ -158,13 +158,17 @@ say "git-lfs of this system: $("$LFS_DELTA_TEST_GIT_LFS_OLD" version)"
 say "SeaweedFS: $("$LFS_DELTA_TEST_WEED" version 2> /dev/null | head -n 1)"
 say "rclone: $("$LFS_DELTA_TEST_RCLONE" version | head -n 1)"
 
+export LFS_DELTA_TEST_RELEASE=$(realpath -m "$target")/release/lfs-delta
+if [[ $# -eq 0 || ${#soak[@]} -gt 0 ]]; then
+    say "building a release"
+    cargo build --locked --release --quiet
+fi
 say "testing"
 if [[ $# -gt 0 ]]; then
     exec cargo test --locked "${soak[@]}" "$@"
 fi
 cargo test --locked --doc
 # What install.sh --demo shows, on the program as users get it.
-say "building a release and running the demo"
-cargo build --locked --release --quiet
-fixtures/demo.sh "$(realpath "$target")/release/lfs-delta"
+say "running the demo"
+fixtures/demo.sh "$LFS_DELTA_TEST_RELEASE"
 exec cargo test --locked "${soak[@]}" --lib --bins --tests

@@ -10,7 +10,7 @@ Prints what is stored, the memory of the agent, and for how long no progress was
 git-lfs itself copies would not fit on the disk. `agents`: noise, of which nothing can be compressed; lfs-dal
 (`cargo install lfs-dal --version 0.1.3 --root FOLDER`) stores every version whole.
 Looks first whether the disk has room: five times the size, twice where it is scripted. Versions that are not needed any
-more are removed on the way.
+more are removed on the way. Ends with 0 only if the bytes came back and the limits of what the agent may take held.
 """
 
 import argparse
@@ -22,11 +22,14 @@ import shutil
 import sys
 import time
 
-from team import Agent, Cost, Person, Server, Watch, make_folder, object_path, stored_bytes
+from team import Agent, Cost, Person, Report, Server, Watch, make_folder, object_path, stored_bytes
 
 MIB, GIB = 1 << 20, 1 << 30
 # Times the size: versions, copies, and what an encode spills. A sparse file takes little, what a pull makes of it all.
 DISK = {"git": 5, "agents": 5, "scripted": 2}
+
+# What no size may exceed: memory that no file backs, seconds without progress, bytes of the two small edits.
+MEMORY_MAX_MIB, SILENCE_MAX_S, EDIT_MAX_BYTES = 512, 30, 100_000
 
 
 def write_sparse(path, size, edits, front):
@@ -65,7 +68,7 @@ def digest(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def through_git(agent, size, world):
+def through_git(agent, size, world, report):
     person, store = Person(world, "maker", agent), world / "store"
     remote = person.start_repository(store, "*.img")
     print("| | wall s | CPU s | bytes stored | MiB of the agent, without mapped files | s without progress |")
@@ -76,7 +79,7 @@ def through_git(agent, size, world):
         with Cost() as cost:
             person.commit(what)
         print(f"(add and commit, git-lfs alone: {cost})", file=sys.stderr)
-        run(what, person, agent, store, before, "git", "push", "--quiet")
+        run(report, what, person, agent, store, before, "git", "push", "--quiet")
         before = stored_bytes(store)
         # What git lfs prune would do, but for the newest: that is the base of the next.
         for path in person.folder.glob(".git/lfs/objects/*/*/*"):
@@ -89,13 +92,11 @@ def through_git(agent, size, world):
     # While a clone checks out files, git-lfs tells nothing of what the agent tells it.
     other.set(GIT_LFS_SKIP_SMUDGE="1")
     other.clone(remote)
-    run("clone", other, agent, store, before, "git", "lfs", "pull")
-    found = digest(other.home / "work/disk.img")
-    print("the clone has the same bytes" if found == expected else "FAIL: the clone has other bytes")
-    sys.exit(found != expected)
+    run(report, "clone", other, agent, store, before, "git", "lfs", "pull")
+    report.expect("wrong bytes in the clone", digest(other.home / "work/disk.img") != expected, 0)
 
 
-def scripted(agent, size, world):
+def scripted(agent, size, world, report):
     person, store = start("lfs-delta", agent, world), world / "store"
     person.run(agent, "init", f"file://{store}")
     command, last, before = [agent, "agent"], None, 0
@@ -104,7 +105,7 @@ def scripted(agent, size, world):
     for what, shape in versions(size):
         oid, length, path = keep(person, what, write_sparse, shape)
         event = {"event": "upload", "oid": oid, "size": length, "path": str(path), "action": None}
-        transfer(what, agent, command, "upload", person, event, store, before)
+        transfer(report, what, agent, command, "upload", person, event, store, before)
         before = stored_bytes(store)
         if last:
             last.unlink()
@@ -112,10 +113,9 @@ def scripted(agent, size, world):
         shutil.rmtree(person.home / ".cache", ignore_errors=True)
     last.unlink()
     event = {"event": "download", "oid": oid, "size": length, "action": None}
-    found = transfer("pull with nothing at hand", agent, command, "download", person, event, store, before,
+    found = transfer(report, "pull with nothing at hand", agent, command, "download", person, event, store, before,
                      lambda answer: digest(answer["path"]))
-    print("the pull gave the same bytes" if found == oid else "FAIL: the pull gave other bytes")
-    sys.exit(found != oid)
+    report.expect("wrong bytes pulled", found != oid, 0)
 
 
 def keep(person, what, write, shape):
@@ -132,7 +132,7 @@ def keep(person, what, write, shape):
     return oid, length, place
 
 
-def transfer(what, agent, command, operation, person, event, store, before, look=lambda answer: None):
+def transfer(report, what, agent, command, operation, person, event, store, before, look=lambda answer: None):
     """Lets an agent transfer an object, prints what that took, and returns what `look` finds before the agent ends."""
     with Cost() as cost, Watch(agent) as watch:
         one = Agent(command, operation, person.environment, person.folder)
@@ -141,23 +141,30 @@ def transfer(what, agent, command, operation, person, event, store, before, look
         found = look(answer)
         looked = time.monotonic() - told
         one.end()
-    print(f"| {what} | {cost.wall - looked:.0f} | {cost.cpu:.0f} | {stored_bytes(store) - before:,} | "
-          f"{watch.private:.0f} | {one.silence:.1f} |", flush=True)
+    tell(report, what, cost.wall - looked, cost.cpu, stored_bytes(store) - before, watch.private, one.silence)
     return found
+
+
+def tell(report, what, wall, cpu, stored, memory, silence):
+    """Prints a row, and holds it to the limits."""
+    print(f"| {what} | {wall:.0f} | {cpu:.0f} | {stored:,} | {memory:.0f} | {silence:.1f} |", flush=True)
+    report.hold(f"MiB of memory, {what}", memory, MEMORY_MAX_MIB)
+    report.hold(f"s without progress, {what}", silence, SILENCE_MAX_S)
+    if "edit" in what:
+        report.hold(f"bytes stored, {what}", stored, EDIT_MAX_BYTES)
 
 
 def digest_of_pointer(person):
     return person.run("git", "show", "HEAD:disk.img").split("sha256:")[1].split()[0]
 
 
-def run(what, person, agent, store, before, *command):
+def run(report, what, person, agent, store, before, *command):
     progress = person.home / "progress"
     progress.unlink(missing_ok=True)
     person.set(GIT_LFS_PROGRESS=str(progress))
     with Cost() as cost, Watch(agent, progress) as watch:
         person.run(*command)
-    print(f"| {what} | {cost.wall:.0f} | {cost.cpu:.0f} | {stored_bytes(store) - before:,} | {watch.private:.0f} | "
-          f"{watch.silence:.1f} |", flush=True)
+    tell(report, what, cost.wall, cost.cpu, stored_bytes(store) - before, watch.private, watch.silence)
 
 
 def by_agents(agent, dal, size, world, server_name):
@@ -250,12 +257,14 @@ def main():
         needed = DISK[chosen.through] * size
         if free < needed:
             sys.exit(f"{folder} has {free / GIB:.0f} GiB free, and this takes up to {needed / GIB:.0f}")
+        report = Report()
         if chosen.through == "git":
-            through_git(agent, size, pathlib.Path(folder))
+            through_git(agent, size, pathlib.Path(folder), report)
         elif chosen.through == "scripted":
-            scripted(agent, size, pathlib.Path(folder))
+            scripted(agent, size, pathlib.Path(folder), report)
         else:
             by_agents(agent, chosen.dal and chosen.dal.resolve(strict=True), size, pathlib.Path(folder), chosen.server)
+    report.end()
 
 
 if __name__ == "__main__":

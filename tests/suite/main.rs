@@ -15,6 +15,8 @@ mod formats;
 mod frozen;
 mod fuzz;
 mod git;
+#[cfg(feature = "soak")]
+mod huge;
 mod network;
 mod requests;
 mod resume;
