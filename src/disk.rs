@@ -536,6 +536,17 @@ pub fn rewind(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::Start(0)).map(drop)
 }
 
+/// Empties a file that was perhaps written, and goes to its start.
+///
+/// An empty one is not cut: ext4 takes that for a file that is being replaced, and sends it to the disk when it is closed.
+///
+/// # Errors
+/// What the file system says.
+pub fn empty(file: &mut File) -> io::Result<()> {
+    rewind(file)?;
+    if file.metadata()?.len() > 0 { file.set_len(0) } else { Ok(()) }
+}
+
 /// What tells whether a file changed while it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
@@ -556,5 +567,25 @@ impl Fingerprint {
     /// Returns how many bytes the file had.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_emptied_begins_anew() {
+        let mut file = tempfile::tempfile().expect("a file");
+        for text in ["longer than the next", "short"] {
+            empty(&mut file).expect("an empty file");
+            file.write_all(text.as_bytes()).expect("written");
+            rewind(&mut file).expect("its start");
+            let mut found = String::new();
+            file.read_to_string(&mut found).expect("read");
+            assert_eq!(found, text);
+        }
     }
 }

@@ -355,7 +355,7 @@ impl Place<'_> {
     /// Forgets what was written.
     pub(super) fn restart(&mut self) -> Result<()> {
         match self {
-            Self::File(file) => disk::rewind(file).and_then(|()| file.set_len(0)).map_err(writing),
+            Self::File(file) => disk::empty(file).map_err(writing),
             Self::Nowhere(_) => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ use crate::codec::{self, Header};
 use crate::depot;
 use crate::disk::{self, Bytes, Hashing, Spill, Workspace};
 use crate::git::Version;
-use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
+use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX, SMALL_OBJECT_MAX_BYTES};
 use crate::model::{Chain, CodecName, CopyId, CopyName, Key, KeyPrefix, Oid, StoredCopy};
 use crate::store;
 use crate::threads;
@@ -102,8 +102,7 @@ impl Transfer {
         let mut file = self.workspace.file().map_err(failed)?;
         if !self.take_cached(version, file.as_file_mut(), meter)? {
             let mut write = |attempt: &mut dyn FnMut(&mut dyn Write) -> Attempt<()>| {
-                disk::rewind(file.as_file_mut()).map_err(failed)?;
-                file.as_file().set_len(0).map_err(failed)?;
+                disk::empty(file.as_file_mut()).map_err(failed)?;
                 let mut sink = Hashing::new(io::BufWriter::with_capacity(BUFFER_BYTES, file.as_file_mut()));
                 attempt(&mut sink)?;
                 proven(sink, version.oid).map_err(failed).map_err(Failure::from)
@@ -270,7 +269,7 @@ impl Transfer {
         meter.again();
         let mut held = None;
         if copy.name.base().is_none() {
-            held = self.lock_chain(&copy.name.id)?;
+            held = self.lock_chain(&copy.name.id, version.size)?;
             // Others may have fetched it meanwhile, as part of a chain.
             meter.stage(50, version.size);
             if let Some(bytes) = self.read_at_hand(version, meter)? {
@@ -350,7 +349,7 @@ impl Transfer {
     ) -> Attempt<()> {
         let key = Key::copy(name);
         meter.stage(5, size);
-        let (header, payload) = self.fetch_copy(name, meter)?;
+        let (header, payload) = self.fetch_copy(name, size, meter)?;
         let header = header.ok_or_else(|| Failure::Copy(format!("{key} has no header")))?;
         check_size(&key, &header, size)?;
         self.decode_chain(&header.chain, Step { name: *name, payload, size }, meter, sink, held)
@@ -473,14 +472,14 @@ impl Transfer {
         let (end, mut at_hand) = meter.part(15, || self.nearest_at_hand(chain, meter))?;
         let mut steps = Vec::new();
         if end > 0 {
-            let reference = chain.reference().map(|link| link.id);
-            let _lock = reference.map(|id| self.lock_chain(&id)).transpose()?;
+            let reference = chain.reference();
+            let _lock = reference.map(|link| self.lock_chain(&link.id, link.object_size)).transpose()?;
             if self.put_made(&last, meter, sink)? {
                 return Ok(());
             }
             (steps, at_hand) = meter.part(80, || self.approach(chain, meter))?;
         }
-        *held = self.lock_object(&last.name.id)?;
+        *held = self.lock_object(&last)?;
         if self.put_made(&last, meter, sink)? {
             return Ok(());
         }
@@ -524,7 +523,7 @@ impl Transfer {
     ) -> Attempt<Option<Bytes>> {
         let mut object = base;
         for (index, step) in steps.iter().enumerate() {
-            let _lock = self.lock_object(&step.name.id)?;
+            let _lock = self.lock_object(step)?;
             let share = 100 * (index + 1) / steps.len();
             let made = match self.read_at_hand(step.version(), &Meter::silent())? {
                 Some(made) => made,
@@ -594,22 +593,28 @@ impl Transfer {
     }
 
     /// Waits until no other process of this machine fetches a copy, or a chain on it.
-    fn lock_chain(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
-        let Some(folder) = &self.lock_folder else { return Ok(None) };
-        self.wait_for(&folder.join("chains").join(&id.nonce.to_string()[..3]))
+    fn lock_chain(&self, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
+        self.lock_numbered("chains", id, size)
     }
 
     /// Waits until no other process of this machine fetches a copy. Nobody who holds this waits for anything else here.
-    fn lock_copy(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
-        let Some(folder) = &self.lock_folder else { return Ok(None) };
-        self.wait_for(&folder.join("copies").join(&id.nonce.to_string()[..3]))
+    fn lock_copy(&self, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
+        self.lock_numbered("copies", id, size)
     }
 
     /// Waits until no other process of this machine makes the object of a copy. Nobody who holds this waits for another
     /// lock; who makes several holds one at a time.
-    fn lock_object(&self, id: &CopyId) -> Result<Option<disk::Lock>> {
+    fn lock_object(&self, step: &Step) -> Result<Option<disk::Lock>> {
+        self.lock_numbered("made", &step.name.id, step.size)
+    }
+
+    /// Waits for the file that locks a copy, whose object is of this size, and others with it. Small ones are done at
+    /// once and share fewer files: to make one takes about as long.
+    fn lock_numbered(&self, kind: &str, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
         let Some(folder) = &self.lock_folder else { return Ok(None) };
-        self.wait_for(&folder.join("made").join(&id.nonce.to_string()[..3]))
+        let nonce = id.nonce.to_string();
+        let name = if size <= SMALL_OBJECT_MAX_BYTES { &nonce[..2] } else { &nonce[..3] };
+        self.wait_for(&folder.join(kind).join(name))
     }
 
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
@@ -630,24 +635,31 @@ impl Transfer {
         if names.len() != end || chain.links.is_empty() {
             return Err(Failure::Copy("a chain record with a gap".into()));
         }
-        let payloads = self.fetch_payloads(&names, meter)?;
         let sizes = chain.links.iter().map(|link| link.object_size);
-        let steps = names.into_iter().zip(payloads).zip(sizes);
-        let mut steps: Vec<_> = steps.map(|((name, payload), size)| Step { name, payload, size }).collect();
+        let wanted: Vec<_> = names.into_iter().zip(sizes).collect();
+        let payloads = self.fetch_payloads(&wanted, meter)?;
+        let steps = wanted.into_iter().zip(payloads);
+        let mut steps: Vec<_> = steps.map(|((name, size), payload)| Step { name, payload, size }).collect();
         steps.reverse();
         Ok(steps)
     }
 
-    fn fetch_payloads(&self, names: &[CopyName], meter: &Meter) -> Attempt<Vec<Bytes>> {
+    /// Fetches copies, each with the size of its object.
+    fn fetch_payloads(&self, wanted: &[(CopyName, u64)], meter: &Meter) -> Attempt<Vec<Bytes>> {
         let mut payloads = Vec::new();
-        for group in names.chunks(LINKS_IN_FLIGHT) {
-            let fetch = |name: &CopyName| -> Attempt<Bytes> { Ok(self.fetch_copy(name, meter)?.1) };
+        for group in wanted.chunks(LINKS_IN_FLIGHT) {
+            let fetch = |(name, size): &(CopyName, u64)| -> Attempt<Bytes> {
+                Ok(self.fetch_copy(name, *size, meter)?.1)
+            };
+            let Some((last, others)) = group.split_last() else { continue };
             let fetched: Vec<Attempt<Bytes>> = std::thread::scope(|scope| {
                 let fetching: Vec<_> =
-                    group.iter().map(|name| (name, threads::start_in(scope, move || fetch(name)))).collect();
+                    others.iter().map(|copy| (copy, threads::start_in(scope, move || fetch(copy)))).collect();
+                // Most have one step: to start a thread for it would take as long as all else.
+                let last = fetch(last);
                 // What the system has no thread for is fetched here, after that.
-                let take = |(name, thread): (_, io::Result<_>)| thread.map_or_else(|_| fetch(name), join);
-                fetching.into_iter().map(take).collect()
+                let take = |(copy, thread): (_, io::Result<_>)| thread.map_or_else(|_| fetch(copy), join);
+                fetching.into_iter().map(take).chain([last]).collect()
             });
             for payload in fetched {
                 payloads.push(payload?);
@@ -657,8 +669,8 @@ impl Transfer {
     }
 
     /// Fetches a copy and keeps it: others may want its object, or be made of it in passing, at this very moment.
-    fn fetch_copy(&self, name: &CopyName, meter: &Meter) -> Attempt<(Option<Header>, Bytes)> {
-        let _lock = self.lock_copy(&name.id)?;
+    fn fetch_copy(&self, name: &CopyName, size: u64, meter: &Meter) -> Attempt<(Option<Header>, Bytes)> {
+        let _lock = self.lock_copy(&name.id, size)?;
         let mut reading = self.read_kept(name)?;
         let bytes = self.spill(&Key::copy(name), &mut *reading.payload, meter)?;
         match &reading.header {
