@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """10,000 objects of 1 to 100 kB, pushed, edited, pushed again and pulled, beside lfs-dal on the same S3 server.
 
-    benches/scale/many.py AGENT [--dal PROGRAM] [--objects 10000] [--server seaweedfs] [--line MEGABITS]
+    benches/scale/many.py AGENT [--dal PROGRAM] [--objects 10000] [--bytes SIZE] [--server seaweedfs] [--line MEGABITS]
 
 lfs-dal stores objects whole, by OpenDAL. It is a published crate: `cargo install lfs-dal --version 0.1.3 --root FOLDER`
 outside of this repository, and PROGRAM is FOLDER/bin/lfs-dal. Both are run by the same git-lfs with eight workers, in
 turns, each on a bucket folder of its own; objects are noise, and edits replace four places of each. With `--line` all
-requests of both go through a proxy that passes so many megabits a second in each direction (`line.py`).
+requests of both go through a proxy that passes so many megabits a second in each direction (`line.py`). With `--bytes`
+all objects have that size: what remains of a few hundred is what the requests take, whoever sends them.
 """
 
 import argparse
@@ -17,9 +18,9 @@ from line import Line
 from team import Cost, Person, Server, Watch, edited, make_folder, noise
 
 
-def files(count):
+def files(count, size=None):
     chance = random.Random(3)
-    return [noise(seed, chance.randrange(1000, 100_001)) for seed in range(count)]
+    return [noise(seed, size or chance.randrange(1000, 100_001)) for seed in range(count)]
 
 
 class Tool:
@@ -81,6 +82,7 @@ def main():
     parser.add_argument("agent", type=pathlib.Path)
     parser.add_argument("--dal", type=pathlib.Path)
     parser.add_argument("--objects", type=int, default=10_000)
+    parser.add_argument("--bytes", type=int)
     parser.add_argument("--server", default="seaweedfs")
     parser.add_argument("--line", type=float, metavar="MEGABITS")
     chosen = parser.parse_args()
@@ -94,7 +96,7 @@ def main():
             if chosen.dal:
                 tools.append(Tool(world, "lfs-dal", agent, said, chosen.dal.resolve(strict=True)))
             prepare(Tool(world, "first", agent, server.said))
-            measure(tools, chosen.objects)
+            measure(tools, files(chosen.objects, chosen.bytes))
     finally:
         if line:
             line.close()
@@ -107,8 +109,8 @@ def prepare(tool):
     tool.push()
 
 
-def measure(tools, count):
-    contents = {f"f{number % 100}/{number}.bin": content for number, content in enumerate(files(count))}
+def measure(tools, contents):
+    contents = {f"f{number % 100}/{number}.bin": content for number, content in enumerate(contents)}
     print("| | tool | wall s | CPU s | MiB of an agent | × lfs-dal |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for what in ["first push", "edited push", "cold pull"]:
