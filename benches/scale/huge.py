@@ -30,6 +30,8 @@ DISK = {"git": 5, "agents": 5, "scripted": 2}
 
 # What no size may exceed: memory that no file backs, seconds without progress, bytes of the two small edits.
 MEMORY_MAX_MIB, SILENCE_MAX_S, EDIT_MAX_BYTES = 512, 30, 100_000
+# Times the wall seconds of lfs-dal: of the first push, and of one after an edit.
+FIRST_MAX_RATIO, EDIT_MAX_RATIO = 1.0, 0.3
 
 
 def write_sparse(path, size, edits, front):
@@ -167,7 +169,7 @@ def run(report, what, person, agent, store, before, *command):
     tell(report, what, cost.wall, cost.cpu, stored_bytes(store) - before, watch.private, watch.silence)
 
 
-def by_agents(agent, dal, size, world, server_name):
+def by_agents(agent, dal, size, world, server_name, report):
     print("| | tool | wall s | CPU s | MiB of the agent | × lfs-dal |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     theirs, tools = {}, [("lfs-dal", dal)] if dal else []
@@ -176,8 +178,11 @@ def by_agents(agent, dal, size, world, server_name):
             person = start(name, agent, world)
             for what, cost, watch in pushes_of(person, program, size, servers):
                 theirs.setdefault(what, cost.wall)
-                ratio = f"{cost.wall / theirs[what]:.2f}" if dal else "–"
-                print(f"| {what} | {name} | {cost.wall:.0f} | {cost.cpu:.0f} | {watch.private:.0f} | {ratio} |", flush=True)
+                ratio = cost.wall / theirs[what]
+                print(f"| {what} | {name} | {cost.wall:.0f} | {cost.cpu:.0f} | {watch.private:.0f} | "
+                      f"{f'{ratio:.2f}' if dal else '–'} |", flush=True)
+                if dal and name == "lfs-delta":
+                    report.hold(f"× lfs-dal, {what}", ratio, EDIT_MAX_RATIO if "edit" in what else FIRST_MAX_RATIO)
             shutil.rmtree(person.home)
 
 
@@ -263,7 +268,8 @@ def main():
         elif chosen.through == "scripted":
             scripted(agent, size, pathlib.Path(folder), report)
         else:
-            by_agents(agent, chosen.dal and chosen.dal.resolve(strict=True), size, pathlib.Path(folder), chosen.server)
+            by_agents(agent, chosen.dal and chosen.dal.resolve(strict=True), size, pathlib.Path(folder), chosen.server,
+                      report)
     report.end()
 
 

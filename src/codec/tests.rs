@@ -11,10 +11,10 @@ use crate::codec::deflate::trees::{Histogram, zlib_header};
 const WORK: Work<'static> =
     Work { effort: Effort::Default, threads: 2, memory: 0, scratch: &Memory, watch: &|_| Ok(()) };
 
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound
     }

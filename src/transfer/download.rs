@@ -19,12 +19,12 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use super::progress::Meter;
-use super::{Error, Result, Transfer, check};
+use super::{Error, Result, Transfer, check, lock_file};
 use crate::codec::{self, Header};
 use crate::depot;
 use crate::disk::{self, Bytes, Hashing, Spill, Workspace};
 use crate::git::Version;
-use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX, SMALL_OBJECT_MAX_BYTES};
+use crate::model::limits::{BUFFER_BYTES, CHAIN_DEPTH_MAX, RELISTS_MAX};
 use crate::model::{Chain, CodecName, CopyId, CopyName, Key, KeyPrefix, Oid, StoredCopy};
 use crate::store;
 use crate::threads;
@@ -594,27 +594,23 @@ impl Transfer {
 
     /// Waits until no other process of this machine fetches a copy, or a chain on it.
     fn lock_chain(&self, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
-        self.lock_numbered("chains", id, size)
+        self.lock_by_nonce("chains", id, size)
     }
 
     /// Waits until no other process of this machine fetches a copy. Nobody who holds this waits for anything else here.
     fn lock_copy(&self, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
-        self.lock_numbered("copies", id, size)
+        self.lock_by_nonce("copies", id, size)
     }
 
     /// Waits until no other process of this machine makes the object of a copy. Nobody who holds this waits for another
     /// lock; who makes several holds one at a time.
     fn lock_object(&self, step: &Step) -> Result<Option<disk::Lock>> {
-        self.lock_numbered("made", &step.name.id, step.size)
+        self.lock_by_nonce("made", &step.name.id, step.size)
     }
 
-    /// Waits for the file that locks a copy, whose object is of this size, and others with it. Small ones are done at
-    /// once and share fewer files: to make one takes about as long.
-    fn lock_numbered(&self, kind: &str, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
+    fn lock_by_nonce(&self, kind: &str, id: &CopyId, size: u64) -> Result<Option<disk::Lock>> {
         let Some(folder) = &self.lock_folder else { return Ok(None) };
-        let nonce = id.nonce.to_string();
-        let name = if size <= SMALL_OBJECT_MAX_BYTES { &nonce[..2] } else { &nonce[..3] };
-        self.wait_for(&folder.join(kind).join(name))
+        self.wait_for(&lock_file(&folder.join(kind), &id.nonce.to_string(), size))
     }
 
     /// Finds the first link of a chain whose object is at hand; else the chain's end.
@@ -631,12 +627,12 @@ impl Transfer {
 
     /// Fetches the copies of a chain's first `end` links, the lowest first.
     fn fetch_steps(&self, chain: &Chain, end: usize, meter: &Meter) -> Attempt<Vec<Step>> {
-        let names: Vec<_> = (0..end).filter_map(|index| chain.name(index)).collect();
-        if names.len() != end || chain.links.is_empty() {
+        let links = chain.links.iter().take(end).enumerate();
+        let wanted: Vec<_> =
+            links.filter_map(|(index, link)| Some((chain.name(index)?, link.object_size))).collect();
+        if wanted.len() != end || chain.links.is_empty() {
             return Err(Failure::Copy("a chain record with a gap".into()));
         }
-        let sizes = chain.links.iter().map(|link| link.object_size);
-        let wanted: Vec<_> = names.into_iter().zip(sizes).collect();
         let payloads = self.fetch_payloads(&wanted, meter)?;
         let steps = wanted.into_iter().zip(payloads);
         let mut steps: Vec<_> = steps.map(|((name, size), payload)| Step { name, payload, size }).collect();

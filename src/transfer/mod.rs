@@ -319,13 +319,8 @@ impl Transfer {
         }
     }
 
-    /// A few files serve for all objects: two objects that share one only wait for each other. Small ones are done at
-    /// once, and never wait for a large one.
     fn lock_path(&self, version: Version) -> Option<PathBuf> {
-        let oid = version.oid.to_string();
-        let is_small = version.size <= SMALL_OBJECT_MAX_BYTES;
-        let name = if is_small { format!("small-{}", &oid[..2]) } else { oid[..3].into() };
-        Some(self.lock_folder.as_ref()?.join(name))
+        Some(lock_file(self.lock_folder.as_ref()?, &version.oid.to_string(), version.size))
     }
 
     fn wait_for(&self, path: &Path) -> Result<Option<disk::Lock>> {
@@ -352,6 +347,15 @@ struct Parts {
     settings: Settings,
     location: Location,
     session: Session,
+}
+
+/// Returns the file that locks what `hex` names, which is about an object of this size.
+///
+/// A few files serve for all: two that share one only wait for each other. Small objects are done at once. They never
+/// wait for a large one, and share fewer files: to make one takes about as long.
+fn lock_file(folder: &Path, hex: &str, size: u64) -> PathBuf {
+    let digits = if size <= SMALL_OBJECT_MAX_BYTES { 2 } else { 3 };
+    folder.join(&hex[..digits])
 }
 
 fn local_failed(path: &Path, source: io::Error) -> Error {

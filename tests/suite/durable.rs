@@ -99,6 +99,7 @@ const EIO: i32 = 5;
 
 /// Lets every change from each one on fail.
 fn fail_from_any_change(scene: &Scene, error: i32, codes: &[i64]) {
+    // The last three changes of a pull are those that it can do without.
     let stride = if is_soak() { 1 } else { 3 };
     let (mut failed, mut worked) = (0, 0);
     for nth in (1..).step_by(stride) {

@@ -438,6 +438,7 @@ fn get_layout(reader: &mut Reader<'_>, base_len: u64, target_len: u64) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::tests::Random;
 
     #[test]
     fn few_bytes_cannot_ask_for_more_segments_than_the_bound() {
@@ -455,18 +456,14 @@ mod tests {
     /// A snappy page has 7.9 bits per byte: a hundredth shorter for its frequencies, more for what repeats. zstd leaves it.
     #[test]
     fn at_max_only_what_is_random_is_left_to_zstd() {
-        let noise = |values: u32, seed: u32| -> Vec<u8> {
-            let mut state = seed;
-            let mut next = || {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                ((u64::from(state) * u64::from(values)) >> 32) as u8
-            };
-            (0..1_000_000).map(|_| next()).collect()
+        let noise = |values: usize, seed: u64| -> Vec<u8> {
+            let mut random = Random(seed);
+            (0..1_000_000).map(|_| random.below(values) as u8).collect()
         };
-        let percent = |values: u32, effort: Effort| {
+        let percent = |values: usize, effort: Effort| {
             let work =
                 Work { effort, threads: 1, memory: 0, scratch: &crate::codec::Memory, watch: &|_| Ok(()) };
-            let (base, target) = (noise(values, 1), noise(values, 7_000_003));
+            let (base, target) = (noise(values, 1), noise(values, 2));
             let mut delta = Vec::new();
             encode_groups(&base, &target, &work, &mut delta).expect("memory");
             let mut back = Vec::new();

@@ -303,13 +303,7 @@ impl World {
     /// The lock that agents of this machine take for a small object of the only store that they know.
     fn lock_of(&self, oid: &str) -> PathBuf {
         let mut stores = fs::read_dir(self.cache().join("stores")).expect("a store that was pushed to");
-        stores
-            .next()
-            .expect("one store")
-            .expect("an entry")
-            .path()
-            .join("locks")
-            .join(format!("small-{}", &oid[..2]))
+        stores.next().expect("one store").expect("an entry").path().join("locks").join(&oid[..2])
     }
 
     // ---- repositories
